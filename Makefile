@@ -1,0 +1,45 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: each makes .venv once.
+PYTHON ?= python3
+BIN := .venv/bin
+NEEDS := setup.cfg constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt -e
+# The test workers share the cores: one FFT and torch thread each.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 DECONV_THREADS=1
+
+.PHONY: demo test lint bench docs clean
+
+demo: .venv/.demo
+	$(BIN)/deconv demo
+
+test: .venv/.test
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.test
+	$(BIN)/python -m benchmarks
+
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -W --keep-going docs docs/_build
+
+.venv/bin/python:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'deconv needs Python 3.11')"
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: $(NEEDS) | .venv/bin/python
+	$(INSTALL) ".[fast]"
+	touch $@
+
+.venv/.test: $(NEEDS) | .venv/bin/python
+	$(INSTALL) ".[unrolled,fast,test]"
+	touch $@
+
+.venv/.docs: $(NEEDS) | .venv/bin/python
+	$(INSTALL) ".[fast,docs]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist demo docs/_build *.egg-info

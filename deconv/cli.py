@@ -1,0 +1,270 @@
+"""The command line: ``deconv deblur``, ``deconv psf``, ``deconv methods``, ``deconv demo``."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from deconv import batch, io, methods
+from deconv.methods import Method
+
+__all__ = ["app", "main"]
+
+# What typer returns after Ctrl-C, as shells do.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Restore blurred pictures.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 some files failed, 2 bad input."""
+    try:
+        code = app(arguments, prog_name="deconv", standalone_mode=False)
+    except (ValueError, TypeError, OSError) as error:
+        _complain(error)
+        return 2
+    # typer's own errors (an unknown option, a missing argument) share only this interface.
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        _complain(f"{error.format_message()} (try deconv --help)")
+        return int(getattr(error, "exit_code", 2))
+    if code == INTERRUPTED:
+        _complain("stopped; what was finished is kept, and the same command resumes")
+    return int(code or 0)
+
+
+def _complain(error: object) -> None:
+    """One line, whatever the message."""
+    print("deconv:", " ".join(str(error).split()), file=sys.stderr)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        import deconv
+
+        print(deconv.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    pass
+
+
+Spec = Annotated[
+    str,
+    typer.Argument(help="gaussian:2, motion:15,30, defocus:4, airy:..., trajectory:25, fit:motion"),
+]
+
+
+@app.command()
+def deblur(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures or folders.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A file, or a folder that exists.")],
+    psf: Annotated[
+        str | None,
+        typer.Option(
+            help="gaussian:2, motion:15,30, defocus:4, fit:motion (found from the picture) or a "
+            "file (png, tif, npy, mat)."
+        ),
+    ] = None,
+    method: Annotated[str, typer.Option("--method", "-m", help="See: deconv methods.")] = "wiener",
+    sigma: Annotated[
+        float | None,
+        typer.Option(help="Noise standard deviation in the file's units; found when left out."),
+    ] = None,
+    boundary: Annotated[str, typer.Option(help="unknown, periodic or zero.")] = "unknown",
+    linear: Annotated[
+        bool | None,
+        typer.Option(
+            "--linear/--no-linear",
+            help="Restore in linear light; the default does so for photographs.",
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="See: deconv methods."),
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(help="Write 8, 16 or 32 (float) bit; the input's otherwise.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Make outputs again that exist, even the inputs.")
+    ] = False,
+    progress: Annotated[
+        bool | None, typer.Option(help="Progress bars; the default shows them on a terminal.")
+    ] = None,
+) -> None:
+    """Restore pictures; with several, outputs that exist are skipped and failures are listed."""
+    job = batch.Job(
+        method=methods.get(method),
+        psf=psf,
+        sigma=sigma,
+        boundary=boundary,
+        linear=linear,
+        parameters=_parameters(param or []),
+        depth=depth,
+    )
+    job.check()
+    tasks = batch.plan(inputs, out, overwrite)
+    failures = done = skipped = 0
+    with _bars(len(tasks), progress) as (advance, callback):
+        for outcome in batch.run(tasks, job, overwrite=overwrite, callback=callback):
+            advance()
+            if outcome.error is not None:
+                if len(tasks) == 1:
+                    raise _as_input_error(outcome)
+                failures += 1
+                _complain(f"{outcome.source}: {outcome.error or type(outcome.error).__name__}")
+            elif outcome.skipped:
+                skipped += 1
+                if len(tasks) == 1:
+                    _complain(f"{outcome.target} exists; skipped (--overwrite makes it again)")
+            else:
+                done += 1
+    if len(tasks) > 1:
+        _complain(f"{done} restored, {skipped} skipped, {failures} failed")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _as_input_error(outcome: batch.Outcome) -> Exception:
+    """The error itself; what is no complaint about the input keeps its traceback."""
+    error = outcome.error
+    assert error is not None
+    known = isinstance(error, (ValueError, TypeError, OSError))
+    if known and str(outcome.source) not in str(error) and str(outcome.target) not in str(error):
+        return ValueError(f"{outcome.source}: {error}")
+    return error
+
+
+def _parameters(pairs: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--param {pair!r}; expected name=value")
+        found[name] = value
+    return found
+
+
+@contextlib.contextmanager
+def _bars(
+    count: int, show: bool | None
+) -> Iterator[tuple[Callable[[], None], Callable[[Any], None]]]:
+    """A bar over the files, if there are several, and one over the iterations of the solver."""
+    from tqdm import tqdm
+
+    # None leaves it to tqdm: no bar where stderr is not a terminal.
+    hide = None if show is None else not show
+    with (
+        tqdm(total=count, unit="file", disable=True if count == 1 else hide) as files,
+        tqdm(unit="it", desc="iterations", disable=hide, leave=False) as bar,
+    ):
+
+        def callback(state: Any) -> None:
+            if state.iteration <= bar.n:
+                bar.reset()
+            bar.total = state.n_iter
+            bar.update(state.iteration - bar.n)
+
+        def advance() -> None:
+            files.update()
+            bar.reset()
+
+        yield advance, callback
+
+
+@app.command("psf")
+def make_psf(
+    spec: Spec,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help=".npy (exact), .tif (float) or .png (16 bit)."),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="The picture that fit:... is found from.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Make a psf, or find one from a picture; print its facts and write it to a file."""
+    if out is not None:
+        if out.suffix.lower() not in (".npy", ".tif", ".tiff", ".png"):
+            raise ValueError(f"{out} has suffix {out.suffix!r}; expected .npy, .tif or .png")
+        if out.exists() and not overwrite:
+            raise ValueError(f"{out} exists; pass --overwrite to replace it")
+        if not out.parent.is_dir():
+            raise FileNotFoundError(f"the output folder {out.parent} does not exist")
+    pixels = None
+    if image is not None:
+        pixels = batch.working_image(io.read(image))
+    psf = batch.psf_from(spec, pixels)
+    print(_facts(psf))
+    if out is None:
+        return
+    if out.suffix.lower() == ".npy":
+        with io.atomic(out) as temporary, temporary.open("xb") as file:
+            np.save(file, psf)
+    elif out.suffix.lower() == ".png":
+        io.write(out, psf / psf.max(), depth=16)
+    else:
+        axes = "ZYX"[-psf.ndim :]
+        io.write(out, io.Picture(psf.astype(np.float32), axes))
+
+
+def _facts(psf: np.ndarray) -> str:
+    """Size, centroid off the centre and rms width along each axis of a psf."""
+    lines = [f"shape  {' x '.join(map(str, psf.shape))}, sum {psf.sum():.6g}"]
+    for axis, name in enumerate("zyx"[-psf.ndim :]):
+        line = psf.sum(axis=tuple(i for i in range(psf.ndim) if i != axis)) / psf.sum()
+        place = np.arange(len(line)) - len(line) // 2
+        mean = float((line * place).sum())
+        width = float(np.sqrt((line * (place - mean) ** 2).sum()))
+        lines.append(f"{name}      centroid {mean:+.3f} px, rms width {width:.3f} px")
+    return "\n".join(lines)
+
+
+@app.command("methods")
+def show_methods() -> None:
+    """List the methods and their parameters."""
+    for method in methods.all():
+        print(f"{method.name}: {method.summary}{_needs(method)}")
+        for parameter in method.parameters:
+            default = "none" if parameter.default is None else parameter.default
+            line = f"{parameter.name}={default}"
+            print(f"    {line:<24} {parameter.doc} [{parameter.range}]")
+
+
+def _needs(method: Method) -> str:
+    takes = [*(["--psf"] if method.needs_psf else []), *(["--sigma"] if method.noise else [])]
+    return f" ({', '.join(takes)})" if takes else ""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the figures.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Restore a real photograph and a synthetic one; write figures, print a table."""
+    from deconv import demo as show
+
+    show.run(out)

@@ -1,0 +1,244 @@
+"""The registry of restoration methods that the command line, the tests and the docs iterate over.
+
+A new method is one line here, or an entry point of the group ``deconv.methods`` whose object is a
+`Method`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from deconv.arrays import Array, choose, number, whole
+from deconv.richardson_lucy import STOPS, richardson_lucy
+from deconv.wiener import RULES, SPECTRA, wiener
+
+__all__ = ["Method", "Parameter", "all", "get", "register"]
+
+GROUP = "deconv.methods"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword of a method, with what a form or a command line needs to offer it.
+
+    Attributes
+    ----------
+    name, doc : str
+        The keyword, and what it does in one line.
+    kind : {"float", "int", "bool", "choice"}
+        What it is; a choice is one of `choices`.
+    low, high : float or None
+        The range that it makes sense in, ends included.
+    choices : tuple of str
+        What a choice is made of; a "float" may take these words too.
+    default : object
+        The function's own, filled in by `register`; None means found from the data.
+    """
+
+    name: str
+    doc: str
+    kind: str = "float"
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    default: Any = None
+
+    @property
+    def range(self) -> str:
+        """The values it takes, in words."""
+        if self.kind == "choice":
+            return ", ".join(self.choices)
+        if self.kind == "bool":
+            return "true, false"
+        low = "" if self.low is None else f"{self.low:g}"
+        high = "" if self.high is None else f"{self.high:g}"
+        numbers = f"{self.kind} {low}..{high}" if low or high else self.kind
+        return ", ".join([numbers, *self.choices])
+
+    def read(self, value: Any) -> Any:
+        """`value`, which may be text from a command line, as this parameter's type.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is of another type or out of range.
+
+        >>> Parameter("n_iter", "Iterations.", "int", low=1).read("30")
+        30
+        """
+        if isinstance(value, str) and value.lower() in ("none", "auto") and self.default is None:
+            return None
+        if value is None and self.default is None:
+            return None
+        if self.kind == "choice" or value in self.choices:
+            return choose(value, self.choices, self.name)
+        if self.kind == "bool":
+            known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+            if str(value).lower() not in known:
+                raise ValueError(f"{self.name}={value!r}; expected true or false")
+            return known[str(value).lower()]
+        if isinstance(value, str):
+            try:
+                value = int(value) if self.kind == "int" else float(value)
+            except ValueError:
+                what = "a whole number" if self.kind == "int" else "a number"
+                raise ValueError(f"{self.name}={value!r}; expected {what}") from None
+        if self.kind == "int":
+            value = whole(value, self.name, low=int(self.low or 0))
+            number(value, self.name, high=self.high)
+            return value
+        return number(value, self.name, low=self.low, high=self.high)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A restoration method: a function of the common signature and what there is to know of it.
+
+    Attributes
+    ----------
+    name : str
+        How users call it.
+    function : callable
+        ``function(image, psf, *, boundary, channel_axis, weights, callback, ...)``, without `psf`
+        where `needs_psf` is false.
+    summary : str
+        One line.
+    needs_psf : bool
+        Whether the psf must be given.
+    noise : str or None
+        The keyword that takes the noise's standard deviation; None where there is no such thing.
+    parameters : tuple of Parameter
+        The keywords of its own.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    summary: str
+    needs_psf: bool = True
+    noise: str | None = None
+    parameters: tuple[Parameter, ...] = ()
+
+    def options(self, parameters: dict[str, Any], sigma: float | None = None) -> dict[str, Any]:
+        """Checked keywords for `function`, from named values (text or not) and the noise.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a name that the method does not have, or a value out of its range.
+        """
+        known = {parameter.name: parameter for parameter in self.parameters}
+        options = {
+            name: known[choose(name, known, f"parameter of {self.name}")].read(value)
+            for name, value in parameters.items()
+        }
+        if sigma is not None:
+            if self.noise is None:
+                raise ValueError(f"sigma={sigma!r}; {self.name} takes no noise level")
+            options[self.noise] = number(sigma, "sigma", low=0)
+        return options
+
+    def restore(
+        self, image: Array, psf: Array = None, *, sigma: float | None = None, **keywords: Any
+    ) -> Array:
+        """The restored image; `keywords` are the parameters and those common to all methods."""
+        if self.needs_psf and psf is None:
+            raise ValueError(f"psf=None; {self.name} needs the psf")
+        own = {parameter.name for parameter in self.parameters}
+        options = self.options({k: v for k, v in keywords.items() if k in own}, sigma)
+        options |= {k: v for k, v in keywords.items() if k not in own}
+        return (
+            self.function(image, psf, **options)
+            if self.needs_psf
+            else self.function(image, **options)
+        )
+
+
+_registry: dict[str, Method] = {}
+
+
+def register(method: Method) -> Method:
+    """Add a method, with the defaults of its function.
+
+    Raises
+    ------
+    ValueError
+        If its name is taken, or its function lacks one of the parameters it lists.
+    """
+    if method.name in _registry:
+        raise ValueError(f"a method {method.name!r} is registered already")
+    accepted = inspect.signature(method.function).parameters
+    named = [parameter.name for parameter in method.parameters]
+    missing = [name for name in [*named, method.noise] if name and name not in accepted]
+    if missing:
+        raise ValueError(f"{method.name} lists {missing}, which its function does not take")
+    parameters = tuple(replace(p, default=accepted[p.name].default) for p in method.parameters)
+    method = _registry[method.name] = replace(method, parameters=parameters)
+    return method
+
+
+def get(name: str) -> Method:
+    """The method of this name; an unknown one is a ValueError that offers the nearest.
+
+    Installed extensions are only looked at when the name is not one of ours.
+    """
+    if name not in _registry:
+        _load_extensions()
+    return _registry[choose(name, _registry, "method")]
+
+
+def all() -> tuple[Method, ...]:
+    """Every method, our own first, then those of installed extensions."""
+    _load_extensions()
+    return tuple(_registry.values())
+
+
+@cache
+def _load_extensions() -> None:
+    for entry in entry_points(group=GROUP):
+        try:
+            register(entry.load())
+        # Whatever an extension does wrong, it must not take the other methods with it.
+        except Exception as error:
+            warnings.warn(f"the extension {entry.value} was not loaded: {error}", stacklevel=3)
+
+
+_N_ITER = Parameter("n_iter", "Iterations; found from the data when none.", "int", 1, 1000)
+
+register(
+    Method(
+        "wiener",
+        wiener,
+        "One regularised division; quick, all weights found from the image.",
+        noise="noise",
+        parameters=(
+            Parameter("spectrum", "Shape of the image's spectrum.", "choice", choices=SPECTRA),
+            Parameter(
+                "weight", "Noise-to-signal ratio, or how to find it.", "float", 1e-8, 1e4, RULES
+            ),
+            _N_ITER,
+        ),
+    )
+)
+register(
+    Method(
+        "richardson_lucy",
+        richardson_lucy,
+        "Iterations for photon counts; the result is not negative.",
+        parameters=(
+            _N_ITER,
+            Parameter("accelerate", "Heavy-ball acceleration.", "bool"),
+            Parameter("background", "Light beside the scene's, in image units.", low=0),
+            Parameter("gain", "Image units per photon; needed for read_noise.", low=0),
+            Parameter("offset", "What the camera reads in the dark, in image units."),
+            Parameter("read_noise", "Standard deviation of the camera's own noise.", low=0),
+            Parameter("lam", "Weight of total variation.", low=0, high=0.1),
+            Parameter("stop", "How the number of iterations is found.", "choice", choices=STOPS),
+        ),
+    )
+)

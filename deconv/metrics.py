@@ -1,0 +1,220 @@
+"""How good a picture, a prediction or a psf is.
+
+Scores of pictures are scikit-image's; the settings that change the figures are stated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from deconv.arrays import Array, floating, number, to_numpy
+from deconv.fft import fast_shape, irfftn, rfftn
+
+__all__ = ["i_divergence", "psf_similarity", "psnr", "ssim"]
+
+
+def psnr(x_true: Array, x: Array, *, data_range: float | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, over all pixels and channels; infinite for equal pictures.
+
+    Parameters
+    ----------
+    x_true, x : array
+        Truth and estimate, of one shape and on one scale.
+    data_range : float, optional
+        The peak; 1 or 255 is usual. Default: maximum minus minimum of `x_true`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For different shapes, NaN or infinite values, or a range that is not above 0.
+
+    Examples
+    --------
+    >>> round(psnr([0.0, 0.5, 1.0], [0.1, 0.4, 1.1]), 3)
+    20.0
+    """
+    from skimage.metrics import peak_signal_noise_ratio
+
+    true, estimate = _pair(x_true, x, "x_true", "x")
+    data_range = _data_range(true, data_range)
+    if np.array_equal(true, estimate):
+        return math.inf
+    return float(peak_signal_noise_ratio(true, estimate, data_range=data_range))
+
+
+def ssim(
+    x_true: Array,
+    x: Array,
+    *,
+    data_range: float | None = None,
+    channel_axis: int | None = None,
+) -> float:
+    """Structural similarity, at most 1, with the settings of Wang et al. 2004.
+
+    That is a Gaussian window with a standard deviation of 1.5 pixels, 11 wide, and population
+    covariances; the mean over pixels and channels.
+
+    Parameters
+    ----------
+    x_true, x : array
+        Truth and estimate, of one shape and on one scale, at least 11 pixels along each axis.
+    data_range : float, optional
+        As in `psnr`.
+    channel_axis : int, optional
+        Axis of the colours, which are scored one by one. All other axes are spatial.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `psnr`, and for a picture smaller than the window.
+    """
+    from skimage.metrics import structural_similarity
+
+    true, estimate = _pair(x_true, x, "x_true", "x")
+    data_range = _data_range(true, data_range)
+    if channel_axis is not None and not -true.ndim <= channel_axis < true.ndim:
+        raise ValueError(f"channel_axis={channel_axis} is out of range for {true.ndim} axes")
+    axes = range(true.ndim)
+    spatial = [true.shape[i] for i in axes if channel_axis is None or i != axes[channel_axis]]
+    if min(spatial) < 11:
+        raise ValueError(
+            f"x_true has spatial axes {tuple(spatial)}; the window of ssim is 11 wide: "
+            f"pass channel_axis if an axis holds colours"
+        )
+    return float(
+        structural_similarity(
+            true,
+            estimate,
+            data_range=data_range,
+            channel_axis=channel_axis,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
+
+
+def i_divergence(y: Array, prediction: Array, *, weights: Array | None = None) -> float:
+    """Csiszar's I-divergence, the sum of y log(y / p) - y + p: what Richardson-Lucy decreases.
+
+    Zero where `prediction` equals `y` and positive elsewhere; 0 log 0 is 0, and a prediction of 0
+    where `y` is above 0 costs infinitely much. For photon counts it is the negative log-likelihood
+    less that of the best conceivable prediction.
+
+    Parameters
+    ----------
+    y, prediction : array
+        Observation and `A(x)`, of one shape and non-negative. NaN in `y` marks unobserved pixels.
+    weights : array, optional
+        Non-negative, broadcast against `y`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For different shapes, negative or infinite values, or NaN in `prediction`.
+
+    Examples
+    --------
+    >>> i_divergence([0.0, 2.0], [1.0, 2.0])
+    1.0
+    """
+    from scipy.special import kl_div
+
+    observed = _numeric(y, "y")
+    predicted = _finite(prediction, "prediction")
+    _same_shape(observed, predicted, "y", "prediction")
+    seen = ~np.isnan(observed)
+    observed = np.where(seen, observed, 0.0)
+    for name, values in (("y", observed), ("prediction", predicted)):
+        if values.min() < 0:
+            raise ValueError(f"{name} has negative values, down to {values.min():.3g}")
+    weighed = seen.astype(np.float64)
+    if weights is not None:
+        w = _finite(weights, "weights")
+        if w.min() < 0:
+            raise ValueError(f"weights has negative values, down to {w.min():.3g}")
+        try:
+            weighed = weighed * np.broadcast_to(w, observed.shape)
+        except ValueError:
+            raise ValueError(
+                f"weights has shape {w.shape}; expected one that broadcasts to {observed.shape}"
+            ) from None
+    # Below this, y / p may underflow and its logarithm with it.
+    observed[observed < 1e-200] = 0.0
+    counted = weighed > 0
+    each = np.maximum(kl_div(observed[counted], predicted[counted]), 0.0)
+    return float(np.sum(weighed[counted] * each))
+
+
+def psf_similarity(a: Array, b: Array) -> float:
+    """Largest normalised cross-correlation of two psfs over all whole-pixel shifts.
+
+    At most 1, which means equal up to a shift and a factor (Hu and Yang 2012, equation 4). The
+    shapes may differ.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For different numbers of axes, NaN or infinite values, or a psf that is zero everywhere.
+
+    Examples
+    --------
+    >>> round(psf_similarity([[0, 1, 2]], [[1, 2, 0, 0]]), 12)
+    1.0
+    """
+    first, second = _finite(a, "a"), _finite(b, "b")
+    if first.ndim != second.ndim or first.ndim == 0:
+        raise ValueError(
+            f"a has shape {first.shape} and b {second.shape}; expected as many axes, one at least"
+        )
+    for name, values in (("a", first), ("b", second)):
+        if not values.any():
+            raise ValueError(f"{name} is zero everywhere")
+    # Padded to hold every shift at which the two overlap, so that nothing wraps around.
+    shape = fast_shape(tuple(n + m - 1 for n, m in zip(first.shape, second.shape, strict=True)))
+    spectra = [rfftn(_padded(v / np.linalg.norm(v), shape), v.ndim) for v in (first, second)]
+    return float(irfftn(spectra[0] * np.conj(spectra[1]), shape).max())
+
+
+def _padded(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.pad(values, [(0, n - m) for n, m in zip(shape, values.shape, strict=True)])
+
+
+def _numeric(x: Array, name: str) -> np.ndarray:
+    """`x` in float64, so that scores do not depend on the dtype they are computed from."""
+    if hasattr(x, "detach"):
+        x = x.detach()
+    elif getattr(getattr(x, "dtype", None), "kind", "") in tuple("iub"):
+        x = np.asarray(x, np.float64)
+    return to_numpy(floating(x, name)).astype(np.float64)
+
+
+def _finite(x: Array, name: str) -> np.ndarray:
+    values = _numeric(x, name)
+    if np.isnan(values).any():
+        raise ValueError(f"{name} has {np.isnan(values).sum()} NaN values; expected none")
+    return values
+
+
+def _pair(a: Array, b: Array, name_a: str, name_b: str) -> tuple[np.ndarray, np.ndarray]:
+    first, second = _finite(a, name_a), _finite(b, name_b)
+    _same_shape(first, second, name_a, name_b)
+    return first, second
+
+
+def _same_shape(a: np.ndarray, b: np.ndarray, name_a: str, name_b: str) -> None:
+    if a.shape != b.shape:
+        raise ValueError(f"{name_a} has shape {a.shape} and {name_b} {b.shape}; expected the same")
+
+
+def _data_range(true: np.ndarray, data_range: float | None) -> float:
+    if data_range is not None:
+        return number(data_range, "data_range", low=0.0, strict=True)
+    found = float(np.ptp(true))
+    if found == 0:
+        raise ValueError(
+            "x_true is constant, so its range is 0; pass data_range, for example 1.0 or 255"
+        )
+    return found

@@ -1,0 +1,364 @@
+"""The blur operator: convolution with a psf, seen through a frame.
+
+The latent image x lives on a `domain`, a fast FFT shape at least as large as the observed frame.
+There the blur is circular, so it is one product with the `otf`, and everything that makes real
+photographs hard (what lies beyond the frame, saturated, dead and NaN pixels) is a *weight*.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deconv.arrays import (
+    Array,
+    choose,
+    detached,
+    dtype_name,
+    elementwise,
+    floating,
+    is_numpy,
+    like,
+    namespace,
+    number,
+)
+from deconv.fft import centred_rfftn, empty, irfftn, rfftn
+from deconv.operators.frame import Frame
+from deconv.operators.masked import masked_solve
+
+__all__ = ["BOUNDARIES", "Blur"]
+
+BOUNDARIES = ("unknown", "periodic", "zero")
+
+# A psf written with few digits still sums to 1; one that is off by more is another psf.
+SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Blur:
+    """Convolution with `psf`, from the latent image's domain to the observed frame.
+
+    Parameters
+    ----------
+    psf : array, shape (..., *size)
+        Non-negative, sums to 1 over its last ``len(shape)`` axes, centre at index ``size // 2``.
+        Leading axes (batch, channel) broadcast against the image's.
+    shape : tuple of int
+        Spatial shape of the observed image, 1 to 3 axes; the psf must fit into it.
+    boundary : {"unknown", "periodic", "zero"}
+        What lies beyond the frame: a scene that is estimated with the image, the image again, or
+        black.
+    weights : array, optional
+        Weight in [0, 1] of each observed pixel, shape (..., *shape): 0 for unobserved (saturated,
+        dead) ones.
+
+    Attributes
+    ----------
+    domain : tuple of int
+        Shape on which the latent image lives: `shape` if periodic, else a fast FFT shape that holds
+        the frame and all it depends on.
+    otf : array
+        Half spectrum (``rfftn``) of the centred psf on the domain.
+    power : array
+        ``|otf|^2``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the psf is complex, empty, negative, not finite, does not sum to 1 or is larger than the
+        image; if the boundary is unknown; if weights have the wrong shape or leave [0, 1].
+
+    Notes
+    -----
+    Spatial axes are the last axes of every array. The operator is immutable and works for NumPy
+    arrays, torch tensors (with autograd, on any device) and any other array-API library; it takes
+    namespace, dtype and device from `psf`.
+
+    Unknown boundaries are treated as in Almeida and Figueiredo (2013) and Reeves (2005): pixels
+    beyond the frame are unobserved, so the closed forms stay exact.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> A = Blur(np.full((3, 3), 1 / 9), (64, 64))
+    >>> x = np.ones(A.domain)
+    >>> A(x).shape, bool(np.allclose(A(x), 1))
+    ((64, 64), True)
+    """
+
+    psf: Array
+    shape: tuple[int, ...]
+    boundary: str
+    weights: Array | None
+    frame: Frame
+    otf: Array
+
+    def __init__(
+        self,
+        psf: Array,
+        shape: tuple[int, ...],
+        *,
+        boundary: str = "unknown",
+        weights: Array | None = None,
+    ) -> None:
+        shape = tuple(int(n) for n in shape)
+        choose(boundary, BOUNDARIES, "boundary")
+        psf = checked_psf(psf, shape)
+        size = tuple(psf.shape[-len(shape) :])
+        self._set(
+            psf=psf,
+            shape=shape,
+            boundary=boundary,
+            weights=None if weights is None else checked_weights(weights, shape, psf),
+            frame=Frame.place(shape, size, boundary),
+        )
+        self._set(otf=centred_rfftn(psf, self.domain))
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        """Shapes and boundary."""
+        return (
+            f"Blur(psf {tuple(self.psf.shape)}, shape={self.shape}, boundary={self.boundary!r}, "
+            f"domain={self.domain}, weights={'given' if self.weights is not None else None})"
+        )
+
+    def reweighted(self, weights: Array | None) -> Blur:
+        """The same blur with other `weights`; the spectra are shared."""
+        if weights is not None:
+            weights = checked_weights(weights, self.shape, self.psf)
+        other = object.__new__(Blur)
+        other._set(**{**self.__dict__, "weights": weights})
+        return other
+
+    @property
+    def ndim(self) -> int:
+        """Number of spatial axes."""
+        return len(self.shape)
+
+    @property
+    def domain(self) -> tuple[int, ...]:
+        """Spatial shape of the latent image."""
+        return self.frame.domain
+
+    @cached_property
+    def power(self) -> Array:
+        """``|otf|^2`` on the half spectrum."""
+        xp = namespace(self.otf)
+        return elementwise(
+            lambda k: xp.real(k) ** 2 + xp.imag(k) ** 2, self.otf, dtype=self.psf.dtype
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pixel of the domain is observed: then `prox` is one closed-form solve."""
+        return self.boundary == "periodic" and self.weights is None
+
+    # -- the physical blur, domain to frame ------------------------------------------------------
+
+    def __call__(self, x: Array) -> Array:
+        """Blurred image as observed: domain (..., *domain) to frame (..., *shape)."""
+        return self.crop(self.blur(self._lit(x)))
+
+    def adjoint(self, y: Array) -> Array:
+        """Exact transpose of `A(x)`: frame to domain."""
+        return self._lit(self.correlate(self.frame.pad(y)))
+
+    def _lit(self, x: Array) -> Array:
+        """`x` without what a zero boundary declares black."""
+        return self.frame.pad(self.crop(x)) if self.boundary == "zero" else x
+
+    def crop(self, x: Array) -> Array:
+        """The frame's part of a domain image."""
+        return self.frame.crop(x)
+
+    def embed(self, y: Array) -> Array:
+        """Frame to domain: `y` with a smooth continuation that meets itself periodically.
+
+        With a zero boundary the continuation is black.
+        """
+        return self.frame.pad(y) if self.boundary == "zero" else self.frame.extend(y)
+
+    # -- the circular pair on the domain, and its spectra ----------------------------------------
+
+    def transform(self, x: Array, *, out: Array | None = None) -> Array:
+        """Half spectrum of a domain image; `out` is memory to reuse (NumPy only)."""
+        return rfftn(x, self.ndim, out=out)
+
+    def image(self, spectrum: Array, *, out: Array | None = None, overwrite: bool = False) -> Array:
+        """Domain image of a half spectrum, whose contents `overwrite` allows to destroy."""
+        return irfftn(spectrum, self.domain, out=out, overwrite=overwrite)
+
+    def blur(self, x: Array, *, out: Array | None = None, spectrum: Array | None = None) -> Array:
+        """Circular convolution with the psf on the domain.
+
+        `out` and `spectrum` (a domain image and a half spectrum) are memory to reuse, NumPy only.
+        """
+        return self._filter(lambda k, s: k * s, x, out, spectrum)
+
+    def correlate(
+        self, x: Array, *, out: Array | None = None, spectrum: Array | None = None
+    ) -> Array:
+        """Circular correlation with the psf on the domain, the transpose of `blur`."""
+        xp = namespace(self.otf)
+        return self._filter(lambda k, s: xp.conj(k) * s, x, out, spectrum)
+
+    def _filter(self, fn: Any, x: Array, out: Array | None, spectrum: Array | None) -> Array:
+        spectrum = self.transform(x, out=spectrum)
+        # The product takes the spectrum's own memory, unless the psf brings more channels or bits.
+        own = is_numpy(spectrum) and spectrum.dtype == self.otf.dtype
+        fits = own and math.prod(self.otf.shape) <= math.prod(spectrum.shape)
+        product = elementwise(fn, self.otf, spectrum, out=spectrum if fits else None)
+        return self.image(product, out=out, overwrite=True)
+
+    def workspace(self, lead: tuple[int, ...]) -> tuple[Array | None, Array | None]:
+        """A domain image and a half spectrum to reuse as `out` and `spectrum`; NumPy only."""
+        if not is_numpy(self.otf):
+            return None, None
+        half = (*self.domain[:-1], self.domain[-1] // 2 + 1)
+        return empty((*lead, *self.domain), self.psf.dtype), empty((*lead, *half), self.otf.dtype)
+
+    # -- inversion -------------------------------------------------------------------------------
+
+    def solve(self, rhs: Array, rho: Any) -> Array:
+        """``(KᴴK + rho I)⁻¹ rhs`` on the domain, in closed form.
+
+        `rho` (above 0 where the otf vanishes) is a number, one value per leading index (from the
+        first on), or a half spectrum such as a noise-to-signal ratio.
+        """
+        spectrum = self.solve_spectrum(self.transform(rhs), rho)
+        return self.image(spectrum, overwrite=True)
+
+    def solve_spectrum(self, rhs: Array, rho: Any) -> Array:
+        """Spectral twin of `solve`: half spectrum in, half spectrum out."""
+        rho = self.as_penalty(rho, tuple(rhs.shape[: -self.ndim]))
+        return elementwise(lambda r, p, q: r / (p + q), rhs, self.power, rho)
+
+    def fill(self, y: Array, x: Array) -> Array:
+        """`y` where it was observed, the prediction ``blur(x)`` where not, on the domain.
+
+        Soft weights give the convex mix. Replacing the data by `fill` before each circular solve
+        majorises the weighted problem, so the closed form stays exact (DESIGN: one extra blur).
+        """
+        return self.mix(y, self.blur(self._lit(x)))
+
+    def mix(self, y: Array, prediction: Array) -> Array:
+        """`fill` for a `prediction` already at hand: a blurred image on the domain."""
+        seen = self.crop(prediction)
+        if self.weights is not None:
+            y = elementwise(lambda w, a, b: b + w * (a - b), self.weights, y, seen)
+        return self.frame.replace(prediction, y)
+
+    def prox(
+        self,
+        z: Array,
+        y: Array,
+        rho: Any,
+        *,
+        start: Array | None = None,
+        tol: float = 1e-5,
+        n_iter: int = 100,
+    ) -> Array:
+        """``argmin_x ½‖W^½ (A x − y)‖² + ½ ⟨x − z, rho (x − z)⟩`` on the domain.
+
+        One closed-form solve where every pixel is observed, else conjugate gradients with that
+        solve as preconditioner, from `start` (default: the solution for the filled image), until
+        the preconditioned residual is `tol` times that of zero, or for `n_iter` steps. A step costs
+        two FFTs (four with a zero boundary).
+        """
+        if self.exact:
+            xp = namespace(self.otf)
+            rho = self.as_penalty(rho, tuple(max(y, z, key=lambda v: v.ndim).shape[: -self.ndim]))
+            rhs = elementwise(
+                lambda k, s, r, t: xp.conj(k) * s + r * t,
+                self.otf,
+                self.transform(y),
+                rho,
+                self.transform(z),
+            )
+            return self.image(self.solve_spectrum(rhs, rho), overwrite=True)
+        spectrum = masked_solve(self, y, rho, z=z, start=start, tol=tol, n_iter=n_iter).spectrum
+        return self.image(spectrum, overwrite=True)
+
+    def as_penalty(self, rho: Any, lead: tuple[int, ...] = ()) -> Array:
+        """`rho` as an array that broadcasts to half spectra with the leading axes `lead`.
+
+        Raises
+        ------
+        ValueError
+            If it is negative, or neither a number, nor one value per leading index, nor a half
+            spectrum.
+        """
+        if isinstance(rho, numbers.Real):
+            rho = np.full((1,) * self.ndim, number(rho, "rho", low=0))
+        rho = like(rho, self.psf)
+        half = (*self.domain[:-1], self.domain[-1] // 2 + 1)
+        shape, tail = tuple(rho.shape), tuple(rho.shape[-self.ndim :])
+        spectral = len(shape) >= self.ndim and all(
+            n in (1, m) for n, m in zip(tail, half, strict=True)
+        )
+        if not spectral:
+            if shape != lead[: len(shape)]:
+                raise ValueError(
+                    f"rho has shape {shape}; expected a number, the leading shape {lead} or the "
+                    f"half spectrum {half}"
+                )
+            rho = namespace(rho).reshape(rho, (*shape, *[1] * (len(lead) - len(shape) + self.ndim)))
+        if not float(namespace(rho).min(detached(rho))) >= 0:
+            raise ValueError("rho has negative values or NaN; expected a penalty of at least 0")
+        return rho
+
+
+def checked_psf(psf: Any, shape: tuple[int, ...]) -> Array:
+    """`psf` as a floating array that can blur images of spatial `shape`, or an error."""
+    psf = floating(psf, "psf")
+    ndim = len(shape)
+    if not 1 <= ndim <= 3 or psf.ndim < ndim:
+        raise ValueError(
+            f"psf has shape {tuple(psf.shape)}; expected {ndim} spatial axes for an image of "
+            f"spatial shape {shape} (1 to 3 axes)"
+        )
+    size = tuple(psf.shape[-ndim:])
+    if any(k > n for k, n in zip(size, shape, strict=True)):
+        raise ValueError(
+            f"psf of shape {size} is larger than the image of shape {shape}: crop the psf "
+            f"(deconv.psf.crop)"
+        )
+    xp, values = namespace(psf), detached(psf)
+    total = xp.sum(values, axis=tuple(range(-ndim, 0)))
+    low, high, least = float(xp.min(total)), float(xp.max(total)), float(xp.min(values))
+    if math.isnan(low) or math.isnan(high):
+        raise ValueError("psf holds NaN; expected finite values")
+    if least < 0:
+        raise ValueError(f"psf has negative values (minimum {least:g}); expected none below 0")
+    if max(abs(low - 1), abs(high - 1)) > SUM_TOLERANCE:
+        far = low if abs(low - 1) > abs(high - 1) else high
+        raise ValueError(
+            f"psf sums to {far:g}; expected 1: pass deconv.psf.normalise(psf)"
+            if far
+            else "psf is zero everywhere; expected it to sum to 1"
+        )
+    return psf.copy() if is_numpy(psf) else psf
+
+
+def checked_weights(weights: Any, shape: tuple[int, ...], other: Array) -> Array:
+    """`weights` as an array of the dtype of `other`, each in [0, 1], on the frame `shape`."""
+    weights = floating(weights, "weights")
+    if tuple(weights.shape[-len(shape) :]) != shape:
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)}; expected the image's spatial shape {shape}"
+        )
+    xp, values = namespace(weights), detached(weights)
+    low, high = float(xp.min(values)), float(xp.max(values))
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"weights lie in [{low:g}, {high:g}]; expected values in [0, 1]")
+    if dtype_name(weights) != dtype_name(other):
+        return xp.astype(weights, other.dtype)
+    return weights.copy() if is_numpy(weights) else weights

@@ -1,0 +1,371 @@
+"""Richardson-Lucy deconvolution: maximum likelihood for photon counts, accelerated and stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deconv.arrays import (
+    Array,
+    choose,
+    detached,
+    device,
+    dtype_name,
+    elementwise,
+    is_numpy,
+    namespace,
+    number,
+    to_numpy,
+    whole,
+)
+from deconv.fft import prepare
+from deconv.operators import Blur, observe
+from deconv.progress import Callback, report
+
+__all__ = ["richardson_lucy"]
+
+STOPS = ("auto", "counts", "held-out")
+
+# A latent pixel that the frame sees less of than this keeps its value (Bertero and Boccacci 2005).
+SEEN_ENOUGH = 1e-2
+# Share of the counts, or of the pixels, that find the number of iterations.
+HELD_COUNTS, HELD_PIXELS = 0.1, 0.05
+# Extrapolation dims a pixel to this part of itself at most: zeros would never shine again, and
+# where the prediction turns dark under data that are not, the next step explodes.
+LEAST = 0.3
+# The search ends after this many iterations, or when the held data have not improved for a while.
+MOST_ITERATIONS = 500
+
+
+def richardson_lucy(
+    image: Any,
+    psf: Any,
+    *,
+    n_iter: int | None = None,
+    accelerate: bool = True,
+    boundary: str = "unknown",
+    weights: Any = None,
+    channel_axis: int | None = None,
+    background: float = 0.0,
+    gain: float | None = None,
+    offset: float = 0.0,
+    read_noise: float = 0.0,
+    lam: float = 0.0,
+    stop: str = "auto",
+    rng: Any = 0,
+    callback: Callback | None = None,
+) -> Array:
+    r"""Restore an image of photon counts blurred by a known psf, by Richardson-Lucy iterations.
+
+    .. math:: x \leftarrow \frac{x}{A^T M}\; A^T \frac{M\, y}{A x + b}
+
+    The result is non-negative. The denominator :math:`A^T M` treats borders and missing pixels
+    exactly. Beyond a "zero" boundary nothing shines and nothing was counted, so there the flux is
+    kept, as in scikit-image.
+
+    Parameters
+    ----------
+    image : array (..., Y, X), or of 1 to 3 spatial axes
+        Blurred image in any unit. NaN pixels are unobserved; what is dark beyond `offset` counts as
+        no light.
+    psf : array or operator
+        Sums to 1, centre at ``size // 2``. With a `channel_axis` it may have one psf per channel.
+    n_iter : int, optional
+        Iterations. When None their number is found from the data, see `stop`.
+    accelerate : bool
+        Extrapolate each iterate by a scaled heavy ball, with the plain step wherever the
+        divergence would rise: the fit of 100 plain iterations in about 24.
+    boundary : {"unknown", "periodic", "zero"}
+        What lies beyond the frame; see `deconv.Blur`.
+    weights : array, optional
+        Weight in [0, 1] of each pixel; 0 for unobserved ones.
+    channel_axis : int, optional
+        Axis that holds colours or separate images.
+    background : float
+        Light b in image units that reaches the sensor beside the scene's.
+    gain : float, optional
+        Image units per photon. Needed for `read_noise` and for stopping by counts.
+    offset : float
+        What the camera reads in the dark, in image units; subtracted first.
+    read_noise : float
+        Standard deviation of the camera's own noise in image units: its variance is added to
+        data and prediction alike (Snyder et al. 1995).
+    lam : float
+        Weight of total variation, 0 to 0.1, typically 0.002 (Dey et al. 2006).
+    stop : {"auto", "counts", "held-out"}
+        How the number of iterations is found: "counts" fits a random nine tenths of the photons
+        and stops where the other tenth is predicted best (needs `gain`); "held-out" does the same
+        with a twentieth of the pixels left out. Then all data are fitted with that number. The
+        default takes counts where the gain is given.
+    rng : int or numpy.random.Generator
+        For the random share that finds the number of iterations.
+    callback : callable, optional
+        Called with a `deconv.progress.State` after each iteration; may raise StopIteration, which
+        returns the image so far.
+
+    Returns
+    -------
+    array
+        Restored image with the shape, floating dtype and scale of `image`, without the offset and
+        the background.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad input, naming the argument, before any work is done.
+
+    References
+    ----------
+    Richardson (1972); Lucy (1974); Bertero and Boccacci (2005), A&A 437; Dey et al. (2006),
+    Microsc. Res. Tech. 69. Heavy ball: Polyak (1964), Wang and Miller (2014).
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> stars = np.zeros((32, 32))
+    >>> stars[8, 8], stars[20, 17] = 100, 50
+    >>> A = deconv.Blur(deconv.psf.gaussian(1.5), stars.shape, boundary="periodic")
+    >>> restored = deconv.richardson_lucy(A(stars), A.psf, n_iter=50, boundary="periodic")
+    >>> bool(restored[8, 8] > 3 * A(stars)[8, 8]), round(float(restored.sum()))
+    (True, 150)
+    """
+    choose(stop, STOPS, "stop")
+    background = number(background, "background", low=0)
+    offset = number(offset, "offset")
+    read_noise = number(read_noise, "read_noise", low=0)
+    lam = number(lam, "lam", low=0, high=0.1)
+    if gain is not None:
+        gain = number(gain, "gain", low=0, strict=True)
+    elif read_noise > 0 or (stop == "counts" and n_iter is None):
+        reason = "read_noise" if read_noise > 0 else "stop='counts'"
+        raise ValueError(f"gain=None; {reason} needs the image units per photon")
+    if n_iter is not None:
+        whole(n_iter, "n_iter", low=1)
+    seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
+    # Snyder's shift: the read noise's variance, added to both sides, passes for more photons.
+    shift = read_noise**2 / gain if gain is not None else 0.0
+    xp = namespace(seen.y)
+    y = seen.y
+    if offset != shift or float(xp.min(detached(y))) < 0:
+        y = elementwise(lambda v: xp.clip(v - (offset - shift), 0, None), y)
+    fit = _Fit(seen.A, y, background + shift, lam, accelerate)
+    done = 0
+
+    def finish(x: Array) -> Array:
+        return seen.finish(x, copy=True)
+
+    if n_iter is None:
+        trial = report(callback, None, finish)
+        n_iter, done, stopped = _find_n_iter(fit, stop, gain, rng, trial)
+        if stopped is not None:
+            return seen.finish(stopped)
+    tell = report(callback, done + n_iter, finish)
+    shown = (lambda k, x, d: tell(done + k, x, d)) if tell is not None else None
+    return seen.finish(fit.run(n_iter, tell=shown))
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The iteration: data y on the frame, light b beside the scene, prior and acceleration."""
+
+    A: Blur
+    y: Array
+    b: float
+    lam: float
+    accelerate: bool
+
+    def run(
+        self,
+        n_iter: int,
+        *,
+        tell: Callable[[int, Array, float | None], bool] | None = None,
+        judge: Callable[[int, Array], bool] | None = None,
+    ) -> Array:
+        """`n_iter` iterations from a flat image: the loop that this file is about.
+
+        `judge` sees each prediction on the domain, `tell` each iterate; either may end the run. An
+        iteration costs four FFTs; images, one half spectrum and one prediction are reused.
+        """
+        A = self.A
+        x = self._flat()
+        lead = tuple(x.shape[: -A.ndim])
+        prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
+        work, spectrum = A.workspace(lead)
+        sensitivity = self._sensitivity()
+        older = elementwise(lambda v: 1 * v, x) if self.accelerate else x
+        best, age = math.inf, 1
+        for k in range(1, n_iter + 1):
+            p = self._ahead(x, older, age) if self.accelerate else x
+            ratio, divergence = self._compare(p, work, spectrum, judge, k)
+            if divergence > best and age > 1:
+                age = 1
+                p = self._ahead(x, p, age)
+                ratio, divergence = self._compare(p, work, spectrum, judge, k)
+            if ratio is None:
+                break
+            best = divergence
+            gathered = A.correlate(ratio, out=work, spectrum=spectrum)
+            older, x = x, self._update(p, gathered, sensitivity)
+            age += 1
+            if tell is not None and tell(k, x, divergence if self.accelerate else None):
+                break
+        return x
+
+    def _ahead(self, x: Array, older: Array, age: int) -> Array:
+        """The heavy ball's point ahead of x, in the memory of the older iterate."""
+        xp = namespace(x)
+        a = (age - 1) / (age + 2)
+        if a == 0:
+            return elementwise(lambda v, w: v, x, older, out=older)
+        return elementwise(lambda v, w: xp.maximum(v + a * (v - w), LEAST * v), x, older, out=older)
+
+    def _compare(
+        self,
+        p: Array,
+        work: Array | None,
+        spectrum: Array | None,
+        judge: Callable[[int, Array], bool] | None,
+        k: int,
+    ) -> tuple[Array | None, float]:
+        """M y / (A p + b) on the domain, and the I-divergence of y from A p + b.
+
+        None instead of the ratio when the judge has seen enough.
+        """
+        A, xp = self.A, namespace(p)
+        prediction = A.blur(p, out=work, spectrum=spectrum)
+        seen = A.crop(prediction)
+        if judge is not None and judge(k, seen):
+            return None, 0.0
+        parts: list[Array] = []
+        floor = self._floor
+
+        def ratio(y: Array, q: Array, *weights: Array) -> Array:
+            q = xp.clip(q + self.b, floor, None)
+            r = y / q
+            if self.accelerate:
+                part = y * xp.log(xp.clip(r, 1e-30, None)) + (q - y)
+                parts.append(detached(xp.sum(part * weights[0] if weights else part)))
+            return weights[0] * r if weights else r
+
+        arrays = (self.y, seen) if A.weights is None else (self.y, seen, A.weights)
+        quotient = elementwise(ratio, *arrays, out=seen)
+        divergence = float(sum(float(part) for part in parts))
+        if quotient is seen:
+            return A.frame.clear_outside(prediction), divergence
+        return A.frame.pad(quotient), divergence
+
+    def _update(self, p: Array, gathered: Array, sensitivity: Array | None) -> Array:
+        """The multiplicative step, in the memory of p."""
+        xp = namespace(p)
+        arrays = [p, gathered]
+        if sensitivity is not None:
+            arrays.append(sensitivity)
+        if self.lam > 0:
+            arrays.append(1 / (1 - self.lam * _curvature(p, self.A.ndim)))
+
+        def step(v: Array, c: Array, *factors: Array) -> Array:
+            c = xp.clip(c, 0, None)
+            if sensitivity is not None:
+                c = xp.where(factors[0] > 0, c * factors[0], xp.ones_like(c))
+            return v * c * factors[-1] if self.lam > 0 else v * c
+
+        return elementwise(step, *arrays, out=p)
+
+    def _sensitivity(self) -> Array | None:
+        """1 / (Aᵀ M), 0 where the frame sees too little of a pixel; None where it is 1."""
+        A, xp = self.A, namespace(self.y)
+        # Beyond a zero boundary nothing was counted, and that is an observation too.
+        outside = 1.0 if A.boundary == "zero" else 0.0
+        if A.weights is None and (A.frame.is_domain or outside):
+            return None
+        ones = xp.ones(A.shape, dtype=self.y.dtype, device=device(self.y))
+        weights = ones if A.weights is None else A.weights
+        seen = A.correlate(A.frame.pad(weights - outside)) + outside
+        enough = seen > SEEN_ENOUGH
+        return xp.where(enough, 1 / xp.where(enough, seen, xp.ones_like(seen)), 0 * seen)
+
+    def _flat(self) -> Array:
+        """The mean of the observed light, everywhere on the domain (in the frame, if zero)."""
+        A, xp = self.A, namespace(self.y)
+        axes = tuple(range(-A.ndim, 0))
+        ones = xp.ones(A.shape, dtype=self.y.dtype, device=device(self.y))
+        weights = ones if A.weights is None else A.weights
+        total = xp.sum(weights, axis=axes, keepdims=True)
+        mean = xp.sum(weights * self.y, axis=axes, keepdims=True) / xp.where(
+            total > 0, total, xp.ones_like(total)
+        )
+        lead = np.broadcast_shapes(tuple(mean.shape[: -A.ndim]), tuple(A.otf.shape[: -A.ndim]))
+        zeros = xp.zeros((*lead, *A.domain), dtype=self.y.dtype, device=device(self.y))
+        return A.frame.clear_outside(zeros + mean) if A.boundary == "zero" else zeros + mean
+
+    @cached_property
+    def _floor(self) -> float:
+        """Predictions are at least this, relative to the data: zeros in, zeros out, no NaN."""
+        xp = namespace(self.y)
+        return max(float(xp.max(detached(self.y))) * float(xp.finfo(self.y.dtype).eps), 1e-30)
+
+
+def _curvature(x: Array, ndim: int) -> Array:
+    """div(∇x / |∇x|) with forward differences on the circular domain."""
+    xp = namespace(x)
+    axes = range(-ndim, 0)
+    steps = [xp.roll(x, -1, axis=axis) - x for axis in axes]
+    squares = sum(step * step for step in steps)
+    # Flat to rounding means no direction: relative to the picture's own steepest edge.
+    length = xp.sqrt(squares + 1e-8 * xp.max(squares) + 1e-30)
+    parts = [step / length for step in steps]
+    return sum(part - xp.roll(part, 1, axis=axis) for part, axis in zip(parts, axes, strict=True))
+
+
+def _find_n_iter(
+    fit: _Fit,
+    stop: str,
+    gain: float | None,
+    rng: Any,
+    tell: Callable[..., bool] | None,
+) -> tuple[int, int, Array | None]:
+    """The number of iterations that predicts held data best, those spent, and x if cancelled."""
+    A, y, xp = fit.A, fit.y, namespace(fit.y)
+    random = np.random.default_rng(rng)
+
+    def like_y(values: np.ndarray) -> Array:
+        if is_numpy(y):
+            return values.astype(y.dtype)
+        return xp.asarray(values, dtype=y.dtype, device=device(y))
+
+    if gain is not None and stop != "held-out":
+        counts = np.rint(to_numpy(y).astype(float) / gain).astype(np.int64)
+        kept = random.binomial(counts, 1 - HELD_COUNTS)
+        held, share = like_y((counts - kept) * gain), HELD_COUNTS / (1 - HELD_COUNTS)
+        light, weights = 1 - HELD_COUNTS, A.weights
+        trial = replace(fit, y=like_y(kept * gain), b=fit.b * (1 - HELD_COUNTS))
+    else:
+        out = like_y(random.random(A.shape) < HELD_PIXELS)
+        held, share, light = y, 1.0, 1.0
+        weights = out if A.weights is None else out * A.weights
+        left = 1 - out if A.weights is None else A.weights * (1 - out)
+        trial = replace(fit, A=A.reweighted(left))
+    losses: list[float] = []
+
+    def judge(k: int, seen: Array) -> bool:
+        q = xp.clip(share * (seen + trial.b), trial._floor, None)
+        loss = q - held * xp.log(q)
+        losses[k - 1 :] = [float(xp.sum(detached(loss if weights is None else weights * loss)))]
+        best = int(np.argmin(losses))
+        return k - 1 - best > max(8, best // 3)
+
+    cancelled = False
+
+    def watch(k: int, x: Array, divergence: float | None) -> bool:
+        nonlocal cancelled
+        cancelled = tell is not None and tell(k, x / light, divergence)
+        return cancelled
+
+    x = trial.run(MOST_ITERATIONS, tell=watch, judge=judge)
+    # The prediction judged in iteration k is that of the iterate before it.
+    return max(int(np.argmin(losses)), 1), len(losses), x / light if cancelled else None
