@@ -12,9 +12,7 @@ import numpy as np
 
 import deconv
 
-DATA = Path(
-    os.environ.get("DECONV_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
-)
+DATA = Path(os.environ.get("DECONV_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 LIBRARIES = ("numpy", "scipy", "scikit-image", "ducc0", "pyfftw", "RedLionfish")
 
 

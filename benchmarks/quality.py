@@ -2,7 +2,9 @@
 
 Kodak 1 to 8 x Levin's eight kernels x noise 1, 3 and 5 %, grey, valid blur (so the border really
 is unknown), PSNR over the whole frame. `deconv.wiener` gets the picture and the psf and nothing
-else; scikit-image's `wiener` gets the balance that maximises the PSNR of each single picture.
+else; scikit-image's `wiener` gets the balance that maximises the PSNR of each single picture, on
+the picture reflected about its edges by half the psf's size or all of it, edge-tapered, or padded
+by the edge pixels and then edge-tapered.
 
     python -m benchmarks.quality            # all 192 cases, some minutes
     python -m benchmarks.quality --quick    # every fourth
@@ -41,7 +43,9 @@ def oracle(restore: Callable[[float], np.ndarray], truth: np.ndarray) -> float:
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda b: -psnr(truth, restore(10**b)), bounds=(-6, 2), method="bounded",
+        lambda b: -psnr(truth, restore(10**b)),
+        bounds=(-6, 2),
+        method="bounded",
         options={"xatol": 0.02},
     )
     return -float(found.fun)
@@ -53,20 +57,18 @@ def case(scene: np.ndarray, psf: np.ndarray, sigma: float, rng: int) -> dict[str
 
     image, truth = observed(scene, psf, sigma, rng)
     psf = psf.astype(image.dtype)
-    margin = [(k, k) for k in psf.shape]
-    inner = tuple(slice(k, k + n) for k, n in zip(psf.shape, image.shape, strict=True))
-    reflected = np.pad(image, margin, mode="symmetric")
-    tapered = edge_taper(image, psf)
-    double = edge_taper(np.pad(image, margin, mode="edge"), psf)
 
-    def theirs(picture: np.ndarray, balance: float) -> np.ndarray:
-        return restoration.wiener(picture, psf, balance, clip=False)
+    def theirs(picture: np.ndarray, margin: int) -> float:
+        inner = tuple(slice(margin, margin + n) for n in image.shape)
+        return oracle(lambda b: restoration.wiener(picture, psf, b, clip=False)[inner], truth)
 
+    half, full = max(psf.shape) // 2, max(psf.shape)
     return {
         "blurred": psnr(truth, image),
-        "reflect": oracle(lambda b: theirs(reflected, b)[inner], truth),
-        "taper": oracle(lambda b: theirs(tapered, b), truth),
-        "pad and taper": oracle(lambda b: theirs(double, b)[inner], truth),
+        "reflect half": theirs(np.pad(image, half, mode="reflect"), half),
+        "reflect": theirs(np.pad(image, full, mode="reflect"), full),
+        "taper": theirs(edge_taper(image, psf), 0),
+        "pad, taper": theirs(edge_taper(np.pad(image, full, mode="edge"), psf), full),
         "deconv": psnr(truth, deconv.wiener(image, psf)),
     }
 
@@ -86,13 +88,14 @@ def main() -> None:
     for sigma, i, j in tqdm(cases, leave=False):
         rows[sigma].append(case(scenes[i], psfs[j], sigma, rng=8 * i + j))
     names = list(rows[NOISES[0]][0])
-    print("| noise | " + " | ".join(names) + " | gain on reflect | on taper | on pad and taper |")
-    print("|---" * (len(names) + 4) + "|")
+    print("| noise | " + " | ".join(names) + " |\n" + "|---" * (len(names) + 1) + "|")
     for sigma, found in rows.items():
-        mean = {name: np.mean([row[name] for row in found]) for name in names}
-        cells = [f"{mean[name]:.2f}" for name in names]
-        gains = [f"{mean['deconv'] - mean[name]:+.2f}" for name in ("reflect", "taper", "pad and taper")]
-        print(f"| {sigma:.0%} | " + " | ".join(cells + gains) + " |")
+        means = [np.mean([row[name] for row in found]) for name in names]
+        print(f"| {sigma:.0%} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    for sigma, found in [*rows.items(), (0.0, sum(rows.values(), []))]:
+        gains = [np.mean([row["deconv"] - row[name] for row in found]) for name in names[:-1]]
+        label = f"gain at {sigma:.0%}" if sigma else "gain, mean"
+        print(f"| {label} | " + " | ".join(f"{gain:+.2f}" for gain in gains) + " | |")
 
 
 if __name__ == "__main__":

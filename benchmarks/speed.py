@@ -77,9 +77,7 @@ def richardson_lucy(tuned: bool) -> None:
             fft.tune(A.domain)
 
         def ours(image: Any = image, psf: Any = psf) -> np.ndarray:
-            return deconv.richardson_lucy(
-                image, psf, n_iter=30, accelerate=False, boundary="zero"
-            )
+            return deconv.richardson_lucy(image, psf, n_iter=30, accelerate=False, boundary="zero")
 
         def theirs(image: Any = image, psf: Any = psf) -> np.ndarray:
             return restoration.richardson_lucy(image, psf, 30, clip=False)
@@ -117,7 +115,9 @@ def acceleration() -> None:
 
             goals: dict[int, float] = {}
 
-            def plain(k: int, x: np.ndarray, _: float, goals: Any = goals, of: Any = divergence) -> bool:
+            def plain(
+                k: int, x: np.ndarray, _: float, goals: Any = goals, of: Any = divergence
+            ) -> bool:
                 if k in costs:
                     goals[k] = of(x)
                 return False
@@ -125,7 +125,14 @@ def acceleration() -> None:
             module._Fit(A, counts, 0.0, 0.0, False).run(300, tell=plain)
             reached: dict[int, int] = {}
 
-            def ahead(k: int, x: np.ndarray, _: float, goals: Any = goals, reached: Any = reached, of: Any = divergence) -> bool:
+            def ahead(
+                k: int,
+                x: np.ndarray,
+                _: float,
+                goals: Any = goals,
+                reached: Any = reached,
+                of: Any = divergence,
+            ) -> bool:
                 now = of(x)
                 for goal in goals:
                     if now <= goals[goal]:
@@ -204,8 +211,22 @@ def unsupervised_quality() -> None:
     """PSNR of both automatic Wiener filters on every bundled and Kodak picture, periodic blur."""
     from skimage import data, restoration
 
-    names = ("camera", "astronaut", "coffee", "chelsea", "rocket", "coins", "brick", "gravel",
-             "moon", "page", "text", "cell", "hubble_deep_field", "immunohistochemistry")
+    names = (
+        "camera",
+        "astronaut",
+        "coffee",
+        "chelsea",
+        "rocket",
+        "coins",
+        "brick",
+        "gravel",
+        "moon",
+        "page",
+        "text",
+        "cell",
+        "hubble_deep_field",
+        "immunohistochemistry",
+    )
     scenes = {name: grey(getattr(data, name)()) for name in names}
     scenes |= {f"kodak {i + 1}": scene for i, scene in enumerate(kodak())}
     gains = {}

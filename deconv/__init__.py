@@ -4,7 +4,7 @@ An observed image is ``y = noise(A x)``. Everything here builds A, inverts it, o
 inverse; the public names are those below.
 """
 
-from deconv import fft, metrics, noise, psf
+from deconv import evidence, fft, metrics, noise, psf
 from deconv.operators import Blur
 from deconv.richardson_lucy import richardson_lucy
 from deconv.wiener import wiener
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Blur",
+    "evidence",
     "fft",
     "metrics",
 

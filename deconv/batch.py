@@ -27,7 +27,9 @@ FAMILIES: dict[str, Callable[..., np.ndarray]] = {
 FITTED = ("defocus", "gaussian", "motion")
 
 
-def psf_from(spec: str, image: np.ndarray | None = None) -> np.ndarray:
+def psf_from(
+    spec: str, image: np.ndarray | None = None, say: Callable[[str], Any] | None = None
+) -> np.ndarray:
     """The psf that a text describes; ``fit:FAMILY`` is found from `image`, (Y, X) or (C, Y, X).
 
     Parameters
@@ -36,6 +38,8 @@ def psf_from(spec: str, image: np.ndarray | None = None) -> np.ndarray:
         A family with its arguments (``gaussian:2``, ``gaussian:2,3,angle=30``, ``motion:15,30``,
         ``defocus:4``, ``airy:wavelength=0.5,na=1.2,pixel_size=0.1``), or a file, whose options
         follow in the same way (``kernels.mat:index=3``).
+    say : callable, optional
+        Is told in one line what was found from `image`.
 
     Raises
     ------
@@ -54,6 +58,9 @@ def psf_from(spec: str, image: np.ndarray | None = None) -> np.ndarray:
         from deconv.identify import fit_psf
 
         fit = fit_psf(image, rest, channel_axis=None if image.ndim == 2 else 0)
+        if say is not None:
+            values = ", ".join(f"{name} {value:.1f}" for name, value in fit.parameters.items())
+            say(f"found a {rest} psf: {values}")
         found: np.ndarray = fit.psf
         return found
     if Path(spec).is_file():
@@ -106,6 +113,8 @@ class Job:
         Whether to restore in linear light; None does so for pictures that `in_linear_light` names.
     depth : int or None
         The depth to write; None keeps that of the input.
+    say : callable or None
+        Is told what was found from a picture.
     """
 
     method: Method
@@ -115,6 +124,7 @@ class Job:
     linear: bool | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     depth: int | None = None
+    say: Callable[[str], Any] | None = None
 
     def check(self) -> None:
         """Refuse what no picture could make right, before any file is opened."""
@@ -141,7 +151,7 @@ class Job:
             raise ValueError(f"psf={self.psf!r} needs one picture; this is a stack ({axes})")
         kernel = None
         if self.psf is not None:
-            kernel = psf_from(self.psf, np.moveaxis(image, -1, 0) if colour else image)
+            kernel = psf_from(self.psf, np.moveaxis(image, -1, 0) if colour else image, self.say)
         ndim = 2 if kernel is None else kernel.ndim
         if not axes.endswith("ZYX"[-ndim:]):
             raise ValueError(

@@ -33,22 +33,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, prog_name="deconv", standalone_mode=False)
     except (ValueError, TypeError, OSError) as error:
-        _complain(error)
+        _say(error)
         return 2
     # typer's own errors (an unknown option, a missing argument) share only this interface.
     except Exception as error:
         if not hasattr(error, "format_message"):
             raise
-        _complain(f"{error.format_message()} (try deconv --help)")
+        _say(f"{error.format_message()} (try deconv --help)")
         return int(getattr(error, "exit_code", 2))
     if code == INTERRUPTED:
-        _complain("stopped; what was finished is kept, and the same command resumes")
+        _say("stopped; what was finished is kept, and the same command resumes")
     return int(code or 0)
 
 
-def _complain(error: object) -> None:
-    """One line, whatever the message."""
-    print("deconv:", " ".join(str(error).split()), file=sys.stderr)
+def _say(message: object) -> None:
+    """One line on stderr, whatever the message."""
+    print("deconv:", " ".join(str(message).split()), file=sys.stderr)
 
 
 def _show_version(asked: bool) -> None:
@@ -122,6 +122,7 @@ def deblur(
         linear=linear,
         parameters=_parameters(param or []),
         depth=depth,
+        say=_say,
     )
     job.check()
     tasks = batch.plan(inputs, out, overwrite)
@@ -133,15 +134,15 @@ def deblur(
                 if len(tasks) == 1:
                     raise _as_input_error(outcome)
                 failures += 1
-                _complain(f"{outcome.source}: {outcome.error or type(outcome.error).__name__}")
+                _say(f"{outcome.source}: {outcome.error or type(outcome.error).__name__}")
             elif outcome.skipped:
                 skipped += 1
                 if len(tasks) == 1:
-                    _complain(f"{outcome.target} exists; skipped (--overwrite makes it again)")
+                    _say(f"{outcome.target} exists; skipped (--overwrite makes it again)")
             else:
                 done += 1
     if len(tasks) > 1:
-        _complain(f"{done} restored, {skipped} skipped, {failures} failed")
+        _say(f"{done} restored, {skipped} skipped, {failures} failed")
     if failures:
         raise typer.Exit(1)
 
@@ -216,7 +217,7 @@ def make_psf(
     pixels = None
     if image is not None:
         pixels = batch.working_image(io.read(image))
-    psf = batch.psf_from(spec, pixels)
+    psf = batch.psf_from(spec, pixels, print)
     print(_facts(psf))
     if out is None:
         return

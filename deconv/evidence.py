@@ -74,6 +74,7 @@ def estimate(
     weights: Any = None,
     ndim: int | None = None,
     shape: bool = False,
+    periodic: bool = False,
     max_pixels: int = 2**20,
 ) -> Evidence:
     """Noise and power-law spectrum of a picture whose psf is known, by marginal likelihood.
@@ -103,6 +104,8 @@ def estimate(
         Number of spatial axes, the last ones; default all of the psf's.
     shape : bool
         Fit the spectrum's own shape too.
+    periodic : bool
+        Whether the picture is one period of a periodic scene: then no window is needed.
     max_pixels : int
         A larger picture is estimated on tiles spread over it, this many pixels together.
 
@@ -111,7 +114,7 @@ def estimate(
     TypeError, ValueError
         If shapes do not fit, `sigma` is negative or `weights` leave [0, 1].
     """
-    view = _view(image, psf, weights, ndim, max_pixels)
+    view = _view(image, psf, weights, ndim, periodic, max_pixels)
     noise = _noise(sigma, view.lead)
     results, shapes = [], []
     for index, seen, bright in view.channels():
@@ -158,6 +161,7 @@ def gcv(
     base: Any = None,
     weights: Any = None,
     ndim: int | None = None,
+    periodic: bool = False,
     max_pixels: int = 2**20,
 ) -> np.ndarray:
     """Multiplier m of a noise-to-signal spectrum, ``R = m * base``, by cross-validation.
@@ -167,7 +171,7 @@ def gcv(
 
     Parameters
     ----------
-    image, psf, weights, ndim, max_pixels
+    image, psf, weights, ndim, periodic, max_pixels
         As in `estimate`.
     base : array, optional
         Form of R, over the half spectrum of any grid; leading axes broadcast. The default is
@@ -181,7 +185,7 @@ def gcv(
     def score(r: np.ndarray, power: np.ndarray, share: np.ndarray, noise: float) -> np.ndarray:
         return np.asarray((r * r * power) @ share / (r @ share) ** 2)
 
-    return _multiplier(score, image, psf, base, weights, ndim, max_pixels, None)
+    return _multiplier(score, image, psf, base, weights, ndim, periodic, max_pixels, None)
 
 
 def sure(
@@ -192,6 +196,7 @@ def sure(
     sigma: Any = None,
     weights: Any = None,
     ndim: int | None = None,
+    periodic: bool = False,
     max_pixels: int = 2**20,
 ) -> np.ndarray:
     """Multiplier m of a noise-to-signal spectrum, ``R = m * base``, by Stein's unbiased risk.
@@ -201,13 +206,14 @@ def sure(
     `sigma` is estimated where it is not given.
     """
     if sigma is None:
-        options = {"weights": weights, "ndim": ndim, "max_pixels": max_pixels}
+        options: Any = {"weights": weights, "ndim": ndim, "max_pixels": max_pixels}
+        options["periodic"] = periodic
         sigma = estimate(image, psf, **options).sigma
 
     def score(r: np.ndarray, power: np.ndarray, share: np.ndarray, noise: float) -> np.ndarray:
         return np.asarray((r * r * power - 2 * noise**2 * r) @ share)
 
-    return _multiplier(score, image, psf, base, weights, ndim, max_pixels, sigma)
+    return _multiplier(score, image, psf, base, weights, ndim, periodic, max_pixels, sigma)
 
 
 # --- Whittle's likelihood on a table of sufficient statistics ------------------------------------
@@ -412,9 +418,7 @@ def _estimate(
     return sigma * scale, power * scale**2, dof, math.sqrt(power * grid.slope) * scale, reliable
 
 
-def _shape(
-    seen: Look, bright: np.ndarray, view: _View, sigma: float, power: float
-) -> np.ndarray:
+def _shape(seen: Look, bright: np.ndarray, view: _View, sigma: float, power: float) -> np.ndarray:
     """Coefficients of the spectrum's own shape, in image units."""
     corner = _corner(view.frame)
     scale = seen.scale or sigma
@@ -449,11 +453,12 @@ def _multiplier(
     base: Any,
     weights: Any,
     ndim: int | None,
+    periodic: bool,
     max_pixels: int,
     sigma: Any,
 ) -> np.ndarray:
     """Minimise ``score(r, power, share, noise)`` over m on a log grid, then on ever finer ones."""
-    view = _view(image, psf, weights, ndim, max_pixels)
+    view = _view(image, psf, weights, ndim, periodic, max_pixels)
     noise = _noise(sigma, view.lead)
     grid = grid_of(view.plan, _corner(view.frame))
     result = np.empty(view.lead)
@@ -516,7 +521,9 @@ class _View:
             yield index, look(self.image[index], observed, self.plan), bright
 
 
-def _view(image: Any, psf: Any, weights: Any, ndim: int | None, max_pixels: int) -> _View:
+def _view(
+    image: Any, psf: Any, weights: Any, ndim: int | None, periodic: bool, max_pixels: int
+) -> _View:
     image = to_numpy(floating(image, "image"))
     psf = to_numpy(floating(psf, "psf"))
     ndim = psf.ndim if ndim is None else whole(ndim, "ndim", low=1)
@@ -557,7 +564,7 @@ def _view(image: Any, psf: Any, weights: Any, ndim: int | None, max_pixels: int)
         np.broadcast_to(psf, lead + support),
         lead,
         frame,
-        layout(frame, support, max_pixels),
+        layout(frame, support, max_pixels, periodic),
     )
 
 

@@ -7,12 +7,15 @@ maker notes.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["add_to_tiff", "from_tiff", "orientation", "text_tags", "turn", "upright"]
+from deconv.picture import Picture
+
+__all__ = ["add_to_tiff", "applied", "from_tiff", "orientation", "text_tags", "turn", "upright"]
 
 PREFIX = b"Exif\0\0"
 _ORIENTATION = 0x0112
@@ -65,6 +68,20 @@ def turn(pixels: np.ndarray, axes: str, value: int) -> np.ndarray:
         pixels = np.swapaxes(pixels, y, x)
     reverse = tuple({"y": y, "x": x}[letter] for letter in _REVERSED.get(value, ""))
     return np.ascontiguousarray(np.flip(pixels, reverse))
+
+
+def applied(picture: Picture, value: int) -> Picture:
+    """`picture` turned upright from orientation `value`, with nothing left that asks again."""
+    picture = replace(picture, exif=upright(picture.exif))
+    if value == 1:
+        return picture
+    alpha, resolution = picture.alpha, picture.resolution
+    if alpha is not None:
+        alpha = turn(alpha, picture.axes.replace("S", ""), value)
+    if resolution is not None and value >= 5:
+        resolution = (resolution[1], resolution[0], resolution[2])
+    pixels = turn(picture.pixels, picture.axes, value)
+    return replace(picture, pixels=pixels, alpha=alpha, resolution=resolution)
 
 
 def from_tiff(path: Path) -> bytes | None:

@@ -6,6 +6,7 @@ repays measuring one) and scipy.fft; torch tensors to torch.fft; other arrays to
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import json
@@ -353,8 +354,8 @@ def _measured() -> dict[str, str]:
         if "fftw" in winners.values():
             pyfftw = importlib.import_module("pyfftw")
             pyfftw.import_wisdom(tuple(w.encode() for w in known["wisdom"]))
-    except (OSError, ValueError, KeyError, ImportError):
-        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError):
+        return {}  # no cache, or somebody else's file: measure again
     return winners
 
 
@@ -416,7 +417,8 @@ def _remember() -> None:
         os.replace(partial, folder / "fft.json")
     except OSError:
         # A read-only home only means that the next process measures again.
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def prepare(shape: tuple[int, ...], dtype: str, ndim: int, n_transforms: float) -> None:

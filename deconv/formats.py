@@ -1,19 +1,18 @@
-"""PNG, JPEG and TIFF, one reader and one writer each, for `deconv.io`."""
+"""What `deconv.io` can read and write: PNG and JPEG here, TIFF in `deconv.tiff`."""
 
 from __future__ import annotations
 
-import logging
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deconv import exif as exif_block
+from deconv.exif import PREFIX, applied, orientation
 from deconv.picture import Picture
+from deconv.tiff import read_tiff, write_tiff
 
 __all__ = ["MAGIC", "READERS", "WRITERS", "check"]
 
@@ -25,26 +24,9 @@ MAGIC: dict[str, tuple[bytes, ...]] = {
     "JPEG": (b"\xff\xd8\xff",),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
 }
-_TIFF_UNITS = {1: "none", 2: "inch", 3: "centimeter"}
 _METRES = {"inch": 0.0254, "centimeter": 0.01, "none": 1.0}
 # 95 with full colour resolution: about 1/255 of rounding.
 _JPEG_QUALITY = 95
-# TIFF's ExtraSamples values for transparency: premultiplied, and not.
-_PREMULTIPLIED, _STRAIGHT = 1, 2
-
-
-def _upright(picture: Picture, orientation: int) -> Picture:
-    """`picture` turned as its file asks, with nothing left that asks again."""
-    picture = replace(picture, exif=exif_block.upright(picture.exif))
-    if orientation == 1:
-        return picture
-    alpha, resolution = picture.alpha, picture.resolution
-    if alpha is not None:
-        alpha = exif_block.turn(alpha, picture.axes.replace("S", ""), orientation)
-    if resolution is not None and orientation >= 5:
-        resolution = (resolution[1], resolution[0], resolution[2])
-    pixels = exif_block.turn(picture.pixels, picture.axes, orientation)
-    return replace(picture, pixels=pixels, alpha=alpha, resolution=resolution)
 
 
 def _split_alpha(samples: Pixels) -> tuple[Pixels, str, Pixels | None]:
@@ -58,14 +40,6 @@ def _split_alpha(samples: Pixels) -> tuple[Pixels, str, Pixels | None]:
     return np.ascontiguousarray(samples[..., :3]), "YXS", alpha
 
 
-def _join_alpha(picture: Picture) -> Pixels:
-    """The samples as one array whose last axis holds grey or colour and then alpha."""
-    pixels = picture.pixels if picture.axes.endswith("S") else picture.pixels[..., None]
-    if picture.alpha is not None:
-        pixels = np.concatenate([pixels, picture.alpha[..., None]], axis=-1)
-    return pixels
-
-
 def read_png(path: Path) -> Picture:
     """A PNG of any depth and colour type; a palette becomes the colours it stands for."""
     from PIL import Image
@@ -76,19 +50,16 @@ def read_png(path: Path) -> Picture:
         if getattr(image, "n_frames", 1) > 1:
             raise ValueError("it is animated; expected one picture")
         keyed = "transparency" in image.info
-        if depth == 16 and colour_type:
-            if keyed:
-                raise ValueError("a transparent colour at 16 bit is not supported")
-            samples = _deep_samples(path, colour_type)
-            image.load()
-        elif image.mode == "P" or (keyed and image.mode != "I;16"):
-            target = {"1": "LA", "L": "LA"}.get(image.mode, "RGBA" if keyed else "RGB")
-            samples = np.asarray(image.convert(target))
-        elif keyed:
-            raise ValueError("a transparent grey at 16 bit is not supported")
-        else:
-            samples = np.asarray(image.convert("L") if image.mode == "1" else image)
+        if keyed and depth == 16:
+            raise ValueError("one transparent colour at 16 bit is not supported")
+        image.load()
         info = image.info
+        if depth == 16 and colour_type:
+            samples = _deep_samples(path, colour_type)
+        elif keyed:
+            samples = np.asarray(image.convert("LA" if image.mode in ("1", "L") else "RGBA"))
+        else:
+            samples = np.asarray(image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode)))
     if samples.dtype == np.int32:
         samples = samples.astype(np.uint16)
     pixels, axes, alpha = _split_alpha(samples)
@@ -101,11 +72,11 @@ def read_png(path: Path) -> Picture:
         axes,
         alpha=alpha,
         icc=info.get("icc_profile"),
-        exif=exif.removeprefix(exif_block.PREFIX) if exif else None,
+        exif=exif.removeprefix(PREFIX) if exif else None,
         resolution=resolution,
         kind="PNG",
     )
-    return _upright(picture, exif_block.orientation(picture.exif))
+    return applied(picture, orientation(picture.exif))
 
 
 def _deep_samples(path: Path, colour_type: int) -> Pixels:
@@ -137,7 +108,7 @@ def _decode(path: Path, raw_mode: str) -> Pixels:
 
 def write_png(path: Path, picture: Picture) -> None:
     """A PNG of 8 or 16 bit; Pillow writes no 16-bit colour, and the format is this short."""
-    samples = _join_alpha(picture)
+    samples = picture.samples
     height, width, count = samples.shape
     deep = samples.dtype == np.uint16
     rows = samples.astype(">u2" if deep else np.uint8).view(np.uint8).reshape(height, -1)
@@ -195,11 +166,11 @@ def read_jpeg(path: Path) -> Picture:
         pixels,
         axes,
         icc=info.get("icc_profile"),
-        exif=exif.removeprefix(exif_block.PREFIX) if exif else None,
+        exif=exif.removeprefix(PREFIX) if exif else None,
         resolution=resolution,
         kind="JPEG",
     )
-    return _upright(picture, exif_block.orientation(picture.exif))
+    return applied(picture, orientation(picture.exif))
 
 
 def write_jpeg(path: Path, picture: Picture) -> None:
@@ -211,7 +182,7 @@ def write_jpeg(path: Path, picture: Picture) -> None:
         x, y, unit = picture.resolution
         extra["dpi"] = tuple(round(value / _METRES[unit] * 0.0254) for value in (x, y))
     if picture.exif:
-        extra["exif"] = exif_block.PREFIX + picture.exif
+        extra["exif"] = PREFIX + picture.exif
     with path.open("xb") as file:
         Image.fromarray(np.ascontiguousarray(picture.pixels)).save(
             file,
@@ -221,105 +192,6 @@ def write_jpeg(path: Path, picture: Picture) -> None:
             icc_profile=picture.icc,
             **extra,
         )
-
-
-def _tifffile() -> Any:
-    """The library, which would log to stderr what it also raises."""
-    import tifffile
-
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
-    return tifffile
-
-
-def read_tiff(path: Path) -> Picture:
-    """One TIFF picture or stack of any depth."""
-    tifffile = _tifffile()
-    with tifffile.TiffFile(path) as file:
-        if len(file.series) != 1:
-            raise ValueError(
-                f"it holds {len(file.series)} pictures of different kinds; expected one picture "
-                f"or one stack"
-            )
-        series, page = file.series[0], file.pages[0]
-        photometric = page.photometric.name
-        if photometric not in ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE"):
-            raise ValueError(f"its colours are {photometric}; expected grey, RGB or a palette")
-        samples, axes = series.asarray(), series.axes
-        extra = tuple(int(kind) for kind in page.extrasamples)
-        tags = {
-            tag: page.tags[tag].value for tag in (274, 282, 283, 296, 34675) if tag in page.tags
-        }
-        description = page.description or None
-        palette = page.colormap
-    samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
-    if samples.dtype.kind not in "biuf":
-        raise ValueError(f"its pixels are {samples.dtype}; expected real numbers")
-    if samples.dtype == np.bool_:
-        samples = samples.astype(np.uint8) * np.uint8(255)
-    if photometric == "MINISWHITE" and samples.dtype.kind == "u":
-        samples = np.iinfo(samples.dtype).max - samples
-    if photometric == "PALETTE" and palette is not None:
-        samples, axes = np.moveaxis(palette[:, samples], 0, -1), axes + "S"
-    if "S" in axes:
-        samples = np.moveaxis(samples, axes.index("S"), -1)
-        axes = axes.replace("S", "") + "S"
-    if axes[: axes.index("Y")] and "Z" not in axes:
-        # Pages without a stated meaning ("I", "Q") are a stack.
-        axes = axes.replace("I", "Z", 1) if "I" in axes else axes.replace("Q", "Z", 1)
-    alpha = None
-    if axes.endswith("S") and extra and extra[-1] in (_PREMULTIPLIED, _STRAIGHT):
-        alpha = np.ascontiguousarray(samples[..., -1])
-        samples = np.ascontiguousarray(samples[..., :-1])
-        if samples.shape[-1] == 1:
-            samples, axes = samples[..., 0], axes[:-1]
-    resolution = None
-    if 282 in tags and 283 in tags:
-        x, y = (tags[tag][0] / (tags[tag][1] or 1) for tag in (282, 283))
-        resolution = (x, y, _TIFF_UNITS.get(int(tags.get(296, 2)), "inch"))
-    picture = Picture(
-        np.ascontiguousarray(samples),
-        axes,
-        alpha=alpha,
-        premultiplied=alpha is not None and extra[-1] == _PREMULTIPLIED,
-        icc=tags.get(34675),
-        exif=exif_block.from_tiff(path),
-        resolution=resolution,
-        description=description,
-        kind="TIFF",
-    )
-    return _upright(picture, int(tags.get(274, 1)))
-
-
-def write_tiff(path: Path, picture: Picture) -> None:
-    """An uncompressed TIFF, one page per leading index."""
-    several = picture.axes.endswith("S") or picture.alpha is not None
-    samples = _join_alpha(picture) if several else picture.pixels
-    axes = picture.axes.replace("S", "") + ("S" if several else "")
-    options: dict[str, Any] = {"photometric": "rgb" if picture.colour else "minisblack"}
-    if several:
-        options["planarconfig"] = "contig"
-        spare = samples.shape[-1] - (3 if picture.colour else 1)
-        extra = [0] * spare
-        if picture.alpha is not None:
-            extra[-1] = _PREMULTIPLIED if picture.premultiplied else _STRAIGHT
-        options["extrasamples"] = extra or None
-    if picture.resolution:
-        x, y, unit = picture.resolution
-        options |= {"resolution": (x, y), "resolutionunit": unit.upper()}
-    if picture.description is not None:
-        options |= {"description": picture.description.encode(), "metadata": None}
-    else:
-        options["metadata"] = {"axes": axes} if axes not in ("YX", "YXS") else None
-    _tifffile().imwrite(
-        path,
-        samples,
-        byteorder="<",
-        iccprofile=picture.icc,
-        extratags=exif_block.text_tags(picture.exif),
-        software=False,
-        **options,
-    )
-    exif_block.add_to_tiff(path, picture.exif)
 
 
 def check(picture: Picture, kind: str, path: Path) -> Picture:

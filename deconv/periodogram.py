@@ -31,6 +31,7 @@ class Layout:
     tile: tuple[int, ...]
     grid: tuple[int, ...]  # `tile` padded to a fast shape
     corners: tuple[tuple[int, ...], ...]
+    tapered: bool = True  # by a Hann window; not where the picture is one period of itself
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,17 @@ class Look:
 
 
 @lru_cache(maxsize=64)
-def layout(frame: tuple[int, ...], support: tuple[int, ...], max_pixels: int) -> Layout:
+def layout(
+    frame: tuple[int, ...], support: tuple[int, ...], max_pixels: int, periodic: bool = False
+) -> Layout:
     """Take the whole frame if it has at most `max_pixels`, else tiles spread evenly over it.
 
-    The axis with most to spare is halved until four tiles fit into `max_pixels`.
+    The axis with most to spare is halved until four tiles fit into `max_pixels`. A whole `periodic`
+    frame needs no window: its discrete spectrum is exact, the seam included.
     """
     ndim = len(frame)
+    if periodic and math.prod(frame) <= max_pixels:
+        return Layout(frame, frame, ((0,) * ndim,), tapered=False)
     tile = list(frame)
     least = [min(n, max(TILE.get(ndim, 8), PSFS * k)) for n, k in zip(frame, support, strict=True)]
     while math.prod(frame) > max_pixels and 4 * math.prod(tile) > max_pixels:
@@ -111,7 +117,7 @@ def look(image: np.ndarray, observed: np.ndarray | None, plan: Layout) -> Look:
     mean = sum(float(t.mean(dtype=float)) for t in tiles) / len(tiles)
     tiles = [t - t.dtype.type(mean) for t in tiles]
     scale = math.sqrt(sum(_energy(t / (level or 1.0)) for t in tiles) / sum(t.size for t in tiles))
-    window = _window(plan.tile)
+    window = _window(plan.tile) if plan.tapered else np.ones(plan.tile, np.float32)
     half = (*plan.grid[:-1], plan.grid[-1] // 2 + 1)
     periodograms = np.zeros((len(tiles), *half), np.float32)
     if scale <= ROUNDING:

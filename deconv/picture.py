@@ -65,6 +65,14 @@ class Picture:
         """Whether the last axis holds red, green and blue."""
         return self.axes.endswith("S") and self.pixels.shape[-1] == 3
 
+    @property
+    def samples(self) -> np.ndarray:
+        """Grey or colour and then alpha, along one last axis."""
+        pixels = self.pixels if self.axes.endswith("S") else self.pixels[..., None]
+        if self.alpha is None:
+            return pixels
+        return np.concatenate([pixels, self.alpha[..., None]], axis=-1)
+
 
 def to_linear(encoded: np.ndarray) -> np.ndarray:
     """Light in proportion to energy from sRGB values; both have white at 1 (IEC 61966-2-1).

@@ -28,13 +28,19 @@ RINGS, SECTORS, SHADES = 24, 48, 24  # cells along log |f|, direction angle and 
 DARK = 1e-8  # |K|^2 below this carries no signal in any picture
 # The prior weighs as much as this many frequencies: nothing in a photograph, all in the dark.
 PRIOR = 50.0
+LOWEST = 2.5  # cycles per frame; below, the window leaks
 MOST_STEPS = 50
 
 
-def _terms(xp: Any, level: Array, f: tuple[Array, ...]) -> list[Array]:
-    """The model's terms after the constant, from f0^2 + |f|^2 and the frequency along each axis."""
+def _terms(xp: Any, level: Array, f: tuple[Array, ...], f0: float) -> list[Array]:
+    """The terms of the model but the constant, for `level` = f0^2 + |f|^2.
+
+    The first is no term but how far l lies below the lowest fitted frequency: from there down the
+    plain ``1 / |f|^2`` goes on, and the model's own l stays.
+    """
     log = 0.5 * xp.log(level)
-    terms = [log, log * log]
+    fitted = xp.clip(log, math.log(LOWEST * 2 * f0), None)
+    terms = [log - fitted, fitted, fitted * fitted]
     if len(f) > 1:
         terms += [a * b / level for a, b in itertools.combinations(f, 2)]
         for a in f:
@@ -44,8 +50,10 @@ def _terms(xp: Any, level: Array, f: tuple[Array, ...]) -> list[Array]:
     return terms
 
 
-def signal_power(theta: np.ndarray, f0: float, shape: tuple[int, ...], like: Array) -> Array:
-    """``S`` on the half spectrum of `shape`, for coefficients (..., n) of `fit_shape`.
+def signal_power(
+    theta: np.ndarray, f0: float, shape: tuple[int, ...], like: Array, *, exponent: float = 1.0
+) -> Array:
+    """``S^exponent`` on the half spectrum of `shape`, for coefficients (..., n) of `fit_shape`.
 
     Returns an array (..., *half spectrum) with namespace, device and dtype of `like`.
     """
@@ -56,11 +64,12 @@ def signal_power(theta: np.ndarray, f0: float, shape: tuple[int, ...], like: Arr
     def channel(coefficients: np.ndarray) -> Array:
         def power(*f: Array) -> Array:
             level = sum((a * a for a in f), f[0] * 0 + f0 * f0)
-            value = level * 0 + float(coefficients[0])
-            for weight, term in zip(coefficients[1:], _terms(xp, level, f), strict=True):
+            below, *terms = _terms(xp, level, f, f0)
+            value = float(coefficients[0]) - 2 * below
+            for weight, term in zip(coefficients[1:], terms, strict=True):
                 value = value + float(weight) * term
             # Constant pictures have no spectrum to speak of; float32 ends at exp(88).
-            return xp.exp(xp.clip(value, -80, 80))
+            return xp.exp(xp.clip(exponent * value, -80, 80))
 
         return elementwise(power, *f)
 
@@ -94,7 +103,7 @@ def fit_shape(
     f = fft.frequencies(grid, np.zeros((), np.float32))
     mass, power_seen, shade, where = _cells(periodogram, response, f, share)
     level = sum((a * a for a in where), np.full(mass.shape, f0 * f0))
-    basis = np.array([np.ones(mass.shape), *_terms(np, level, where)])
+    basis = np.array([np.ones(mass.shape), *_terms(np, level, where, f0)[1:]])
     theta = prior = np.concatenate([[math.log(power), -2.0], np.zeros(len(basis) - 2)])
     precision = np.full(len(basis), PRIOR)
     precision[0] = 0

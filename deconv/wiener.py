@@ -189,14 +189,15 @@ def noise_to_signal(
 
 def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:
     """sigma^2 / S with the spectrum that fits the image best, times the weight."""
-    looks: Any = {"weights": A.weights, "ndim": A.ndim}
+    looks = _looks(A)
     y, psf = detached(y), detached(A.psf)
     seen = evidence.estimate(y, psf, sigma=noise, shape=True, **looks)
-    theta = -np.asarray(seen.shape)
-    theta[..., 0] += 2 * np.log(seen.sigma)
+    theta = np.array(seen.shape)
+    theta[..., 0] -= 2 * np.log(seen.sigma)
     if isinstance(weight, float):
-        theta[..., 0] += math.log(weight)
-    ratio = signal_power(theta, float(np.ravel(seen.f0)[0]), A.domain, A.psf)
+        theta[..., 0] -= math.log(weight)
+    f0 = float(np.ravel(seen.f0)[0])
+    ratio = signal_power(theta, f0, A.domain, A.psf, exponent=-1.0)
     if weight == "gcv":
         ratio = ratio * _column(evidence.gcv(y, psf, base=ratio, **looks), A)
     elif weight == "sure":
@@ -208,7 +209,7 @@ def _found(
     A: Blur, y: Array, spectrum: str, shape: list[Array], rule: str | None, noise: Any
 ) -> np.ndarray:
     """The weight by the named rule, one per leading index."""
-    looks: Any = {"weights": A.weights, "ndim": A.ndim}
+    looks = _looks(A)
     rule = rule or ("likelihood" if spectrum == "power-law" else "gcv")
     if rule == "likelihood":
         if spectrum != "power-law":
@@ -222,6 +223,11 @@ def _found(
     if rule == "gcv":
         return evidence.gcv(y, A.psf, base=base, **looks)
     return evidence.sure(y, A.psf, sigma=_given(A, y, noise), base=base, **looks)
+
+
+def _looks(A: Blur) -> Any:
+    """How `deconv.evidence` should look at images of this operator."""
+    return {"weights": A.weights, "ndim": A.ndim, "periodic": A.boundary == "periodic"}
 
 
 def _checked_noise(noise: Any, lead: tuple[int, ...]) -> np.ndarray:
@@ -238,7 +244,7 @@ def _given(A: Blur, y: Array, noise: Any) -> np.ndarray:
     """The given noise, or the estimate."""
     if noise is not None:
         return np.asarray(noise, float)
-    return evidence.estimate(y, A.psf, weights=A.weights, ndim=A.ndim).sigma
+    return evidence.estimate(y, A.psf, **_looks(A)).sigma
 
 
 def _signal_power(A: Blur, spectrum: Any, axes: tuple[Array, ...]) -> Array:

@@ -179,9 +179,9 @@ def test_number_states_its_bounds(value, bounds, says):
 def test_whole():
     assert arrays.whole(np.int64(3), "n_iter") == 3
     for bad in (True, 1.0, "2", None):
-        with pytest.raises(TypeError, match="n_iter=.*whole number"):
+        with pytest.raises(TypeError, match=r"n_iter=.*whole number"):
             arrays.whole(bad, "n_iter")
-    with pytest.raises(ValueError, match="n_iter=0; .* at least 1"):
+    with pytest.raises(ValueError, match=r"n_iter=0; .* at least 1"):
         arrays.whole(0, "n_iter", low=1)
 
 

@@ -312,6 +312,7 @@ def test_fit_from_the_picture(tmp_path, capsys):
     blurred = convolve(scene, psf.defocus(4.0), mode="reflect")
     write(tmp_path / "a.png", io.from_linear(blurred), depth=8)
     assert run("psf", "fit:defocus", "--image", tmp_path / "a.png", "-o", tmp_path / "k.npy") == 0
+    assert "found a defocus psf: radius" in capsys.readouterr().out
     found = np.load(tmp_path / "k.npy")
     width = np.sqrt(
         (found.sum(axis=0) * (np.arange(found.shape[1]) - found.shape[1] // 2) ** 2).sum()

@@ -250,7 +250,10 @@ class Blur:
         return self.mix(y, self.blur(self._lit(x)))
 
     def mix(self, y: Array, prediction: Array) -> Array:
-        """`fill` for a `prediction` already at hand: a blurred image on the domain."""
+        """`fill` for a `prediction` already at hand, a blurred image on the domain.
+
+        A NumPy `prediction` is written to.
+        """
         seen = self.crop(prediction)
         if self.weights is not None:
             y = elementwise(lambda w, a, b: b + w * (a - b), self.weights, y, seen)
