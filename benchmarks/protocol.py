@@ -1,4 +1,4 @@
-"""The common ground of the benchmarks: pictures, kernels, the blur, and the machine's description."""
+"""The common ground of the benchmarks: pictures, kernels, the blur, the machine's description."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 
@@ -92,7 +92,7 @@ def main() -> None:
     for sigma, found in rows.items():
         means = [np.mean([row[name] for row in found]) for name in names]
         print(f"| {sigma:.0%} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
-    for sigma, found in [*rows.items(), (0.0, sum(rows.values(), []))]:
+    for sigma, found in [*rows.items(), (0.0, list(chain(*rows.values())))]:
         gains = [np.mean([row["deconv"] - row[name] for row in found]) for name in names[:-1]]
         label = f"gain at {sigma:.0%}" if sigma else "gain, mean"
         print(f"| {label} | " + " | ".join(f"{gain:+.2f}" for gain in gains) + " | |")

@@ -59,8 +59,8 @@ def psf_from(
 
         fit = fit_psf(image, rest, channel_axis=None if image.ndim == 2 else 0)
         if say is not None:
-            values = ", ".join(f"{name} {value:.1f}" for name, value in fit.parameters.items())
-            say(f"found a {rest} psf: {values}")
+            found_at = ", ".join(f"{name} {value:.1f}" for name, value in fit.parameters.items())
+            say(f"found a {rest} psf: {found_at}")
         found: np.ndarray = fit.psf
         return found
     if Path(spec).is_file():

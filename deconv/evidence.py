@@ -270,7 +270,8 @@ def table(power: np.ndarray, response: np.ndarray, at: Rows) -> Table:
     heavy = power * at.share
     columns = [heavy, at.law * at.share, response * at.share]
     means = [np.bincount(cell, column)[full] / mass for column in columns]
-    rest = float(heavy @ power - mass @ means[0] ** 2) / float(mass.sum())
+    # Not a dot product: BLAS would wake its threads for it, and sleep on a busy machine.
+    rest = float((heavy * power).sum() - mass @ means[0] ** 2) / float(mass.sum())
     return Table(mass, means[0], means[1], means[2], rest)
 
 

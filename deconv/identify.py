@@ -22,6 +22,7 @@ __all__ = ["FAMILIES", "Fit", "fit_psf"]
 
 SIDE = 256  # of the tiles: resolves the zeros of psfs up to about 60 pixels
 TILES = 64  # at most so many, spread over the picture
+FINE = 0.25  # cycles per pixel
 ENTRANTS = 4  # points of the coarse grid that are refined
 
 
@@ -75,7 +76,7 @@ def _turn(length: float) -> float:
 
 FAMILIES = {
     "motion": Family(
-        ("length", "angle"), psfs.motion, 40.0, _motion_grid, lambda at: (1.0, _turn(at[0]) / 2)
+        ("length", "angle"), psfs.motion, 50.0, _motion_grid, lambda at: (1.0, _turn(at[0]) / 2)
     ),
     "defocus": Family(
         ("radius",),
@@ -124,7 +125,7 @@ def fit_psf(
     weights : array (Y, X), optional
         1 where observed, 0 where not: a rectangle of ones selects a region with one blur.
     largest : float, optional
-        Upper end of the search, in pixels: of the length (default 40), the radius (20) or sigma
+        Upper end of the search, in pixels: of the length (default 50), the radius (20) or sigma
         (10); never more than a quarter of the picture's shorter side.
 
     Returns
@@ -158,7 +159,7 @@ def fit_psf(
 
     sharp = cost(np.ones((1, 1)))
     grid = list(kind.grid(largest))
-    prices = [price(at) for at in grid]
+    prices = [cost(kind.make(*at), roughly=True) for at in grid]
     best, found = sharp, (0.0,) * len(kind.names)
     for at in _entrants(grid, prices, kind.steps):
         refined, value = _refine(price, at, kind.steps(at))
@@ -187,14 +188,25 @@ class _Cost:
         # A mean of many eighths keeps the logarithm finite where rounding leaves no power.
         self.power = np.log(np.maximum(power, np.float32(1e-14) * power.mean()))
         self.plan, self.slope = plan, slope
-        self.rows = evidence.grid_of(plan, 0.5 / max(plan.tile)).rows
+        grid = evidence.grid_of(plan, 0.5 / max(plan.tile))
+        self.rows = grid.rows
+        # The fine frequencies say little but how strong the noise is: a quarter of them will do.
+        thinned = np.zeros_like(grid.share)
+        thinned[::2, ::2] = 4 * grid.share[::2, ::2]
+        self.few = evidence.rows(
+            np.log(grid.base), np.where(grid.squared < FINE**2, grid.share, thinned)
+        )
         self.start: evidence.Law | None = None
 
-    def __call__(self, psf: np.ndarray) -> float:
+    def __call__(self, psf: np.ndarray, *, roughly: bool = False) -> float:
         bright = _smoothed(response(psf, self.plan.grid))
-        data = evidence.table(self.power, bright, self.rows)
+        data = evidence.table(self.power, bright, self.few if roughly else self.rows)
         self.start = evidence.fit(
-            data, slope=self.slope, logarithmic=True, start=self.start, tol=1e-3
+            data,
+            slope=self.slope,
+            logarithmic=True,
+            start=self.start,
+            tol=1e-2 if roughly else 1e-3,
         )
         return self.start.cost
 

@@ -15,8 +15,9 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from deconv.arrays import Array, choose, number, whole
+from deconv.ratio import RULES, SPECTRA
 from deconv.richardson_lucy import STOPS, richardson_lucy
-from deconv.wiener import RULES, SPECTRA, wiener
+from deconv.wiener import wiener
 
 __all__ = ["Method", "Parameter", "all", "get", "register"]
 

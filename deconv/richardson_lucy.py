@@ -219,7 +219,7 @@ class _Fit:
     def _ahead(self, x: Array, older: Array, age: int) -> Array:
         """The heavy ball's point ahead of x, in the memory of the older iterate."""
         xp = namespace(x)
-        a = (age - 1) / (age + 2)
+        a = (age - 1) / (age + 1)
         if a == 0:
             return elementwise(lambda v, w: v, x, older, out=older)
         return elementwise(lambda v, w: xp.maximum(v + a * (v - w), LEAST * v), x, older, out=older)
@@ -243,6 +243,9 @@ class _Fit:
             return None, 0.0
         parts: list[Array] = []
         floor = self._floor
+        if self.accelerate and A.boundary == "zero":
+            # Light predicted beyond the frame, where nothing was counted.
+            parts = [xp.sum(detached(part)) for part in A.frame.outside(prediction)]
 
         def ratio(y: Array, q: Array, *weights: Array) -> Array:
             q = xp.clip(q + self.b, floor, None)

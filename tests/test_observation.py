@@ -25,7 +25,6 @@ def test_grey_comes_back_as_it_went(library, boundary):
     back = seen.finish(seen.A.embed(seen.y))
     assert type(back) is type(image) and back.dtype == image.dtype
     np.testing.assert_array_equal(get(back), GREY)
-    np.testing.assert_array_equal(get(seen.finish(seen.y, domain=False)), GREY)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -82,7 +81,7 @@ def test_torch_halves_return():
 
 def test_lists_and_masked_arrays():
     seen = observe(GREY.tolist(), PSF.tolist())
-    np.testing.assert_array_equal(seen.finish(seen.y, domain=False), GREY)
+    np.testing.assert_array_equal(seen.finish(seen.A.embed(seen.y)), GREY)
     mask = np.zeros(GREY.shape, bool)
     mask[3, 4] = True
     seen = observe(np.ma.array(GREY, mask=mask), PSF)
@@ -170,7 +169,7 @@ BAD = {
     "colour without axis": (dict(image=COLOUR), ValueError, "channel_axis=-1"),
     "axis out of range": (dict(image=COLOUR, channel_axis=5), ValueError, "channel_axis=5"),
     "axis no number": (dict(image=COLOUR, channel_axis="C"), TypeError, "channel_axis='C'"),
-    "grey with axis": (dict(channel_axis=0), ValueError, "image has shape .*channel axis"),
+    "grey with axis": (dict(channel_axis=0), ValueError, "channel_axis=0"),
     "1-D image": (dict(image=GREY[0]), ValueError, "image has shape .*expected 2 axes"),
     "psf too large": (dict(psf=np.full((13, 1), 1 / 13)), ValueError, "psf of shape .*larger"),
     "psf negative": (dict(psf=PSF - 0.1), ValueError, "psf has negative"),

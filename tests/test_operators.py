@@ -345,6 +345,7 @@ def test_every_form_of_rho(library, dtype):
     forms = [put(rhos, library), put(rhos[:, None, None, None], library)]
     forms.append(put(rhos[:, None, None, None] * half, library))
     forms.append(put(np.repeat(rhos, 3).reshape(2, 3, 1, 1), library))
+    forms.append(put(np.repeat(rhos, 3).reshape(2, 3), library))
     for rho in forms:
         found = A.solve(rhs, rho)
         assert found.dtype == rhs.dtype
@@ -374,6 +375,14 @@ def test_a_negative_penalty_is_refused(rho):
     A = Blur(np.ones((1, 1)), (4, 4), boundary="periodic")
     with pytest.raises(ValueError, match="rho="):
         A.solve(np.ones((4, 4)), rho)
+    with pytest.raises(ValueError, match="rho has negative"):
+        A.solve(np.ones((2, 4, 4)), np.array([1, rho]))
+
+
+def test_a_penalty_of_another_shape_is_refused():
+    A = Blur(np.ones((1, 1)), (4, 4), boundary="periodic")
+    with pytest.raises(ValueError, match=r"rho has shape \(3,\).*\(2,\).*half spectrum \(4, 3\)"):
+        A.solve(np.ones((2, 4, 4)), np.ones(3))
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -99,6 +99,15 @@ class Frame:
             x[(..., slice(x.shape[axis] - after, None), *rest)] = 0
         return x
 
+    def outside(self, x: Array) -> list[Array]:
+        """The parts of a domain array beyond the frame: slabs that do not overlap."""
+        slabs = []
+        for axis, before, after in self._margins():
+            n = x.shape[axis]
+            slabs += [_range(x, axis, 0, before), _range(x, axis, n - after, n)]
+            x = _range(x, axis, before, n - after)
+        return slabs
+
     def extend(self, y: Array) -> Array:
         """`y` continued over the domain so smoothly that it meets itself periodically.
 

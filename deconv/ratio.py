@@ -1,0 +1,169 @@
+"""The Wiener filter's weight: the ratio of noise to signal power, given or found from the image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from deconv import evidence
+from deconv.arrays import (
+    Array,
+    detached,
+    device,
+    elementwise,
+    floating,
+    is_numpy,
+    namespace,
+    to_numpy,
+)
+from deconv.fft import frequencies
+from deconv.operators import Blur
+from deconv.spectrum import signal_power
+
+__all__ = ["RULES", "SPECTRA", "checked_noise", "noise_to_signal"]
+
+SPECTRA = ("fitted", "power-law", "constant", "laplacian")
+RULES = ("likelihood", "gcv", "sure")
+# A frequency is as good as suppressed at this noise-to-signal ratio.
+MOST_RATIO = 1e6
+
+
+def noise_to_signal(
+    A: Blur,
+    y: Array,
+    spectrum: str | Array | Callable[..., Array] = "fitted",
+    weight: float | str | None = None,
+    noise: Any = None,
+) -> list[Array]:
+    """R on the half spectrum of the domain, as a sum of terms that broadcast to it.
+
+    Arguments as in `wiener`; the terms share namespace and dtype with the operator's psf.
+    """
+    if isinstance(spectrum, str) and spectrum == "fitted":
+        return [_fitted(A, y, weight, noise)]
+    axes = frequencies(A.domain, A.psf)
+    f0 = 0.5 / math.prod(A.shape) ** (1 / A.ndim)
+    if not isinstance(spectrum, str):
+        return [_column(_given(A, y, noise) ** 2, A) / _signal_power(A, spectrum, axes)]
+    if spectrum == "power-law":
+        shape = [f * f for f in axes]
+        shape[-1] = shape[-1] + f0**2
+    elif spectrum == "laplacian":
+        xp = namespace(A.psf)
+        laplacian = sum(2 - 2 * xp.cos(2 * np.pi * f) for f in axes)
+        shape = [laplacian**2]
+    else:
+        shape = [axes[0] * 0 + 1]
+    if isinstance(weight, float):
+        scale = np.asarray(weight)
+    else:
+        scale = _found(A, y, spectrum, shape, weight, noise)
+    column = _column(scale, A)
+    return [column * term for term in shape]
+
+
+def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:
+    """sigma^2 / S with the spectrum that fits the image best, times the weight."""
+    look = _look(A, y)
+    seen = evidence.estimate(**look, sigma=noise, shape=True)
+    theta = np.array(seen.shape)
+    theta[..., 0] -= 2 * np.log(seen.sigma)
+    if isinstance(weight, float):
+        theta[..., 0] -= math.log(weight)
+    f0 = float(np.ravel(seen.f0)[0])
+    xp = namespace(A.psf)
+    ratio = signal_power(theta, f0, A.domain, A.psf, exponent=-1.0)
+    # The mean is no matter of spectra: it is kept, however little else there is.
+    ratio = elementwise(
+        lambda r, *f: xp.where(sum(abs(a) for a in f) > 0, xp.clip(r, 0, MOST_RATIO), 0 * r),
+        ratio,
+        *frequencies(A.domain, A.psf),
+        out=ratio,
+    )
+    if weight == "gcv":
+        ratio = ratio * _column(evidence.gcv(**look, base=ratio), A)
+    elif weight == "sure":
+        ratio = ratio * _column(evidence.sure(**look, sigma=seen.sigma, base=ratio), A)
+    return ratio
+
+
+def _found(
+    A: Blur, y: Array, spectrum: str, shape: list[Array], rule: str | None, noise: Any
+) -> np.ndarray:
+    """The weight by the named rule, one per leading index."""
+    look = _look(A, y)
+    rule = rule or ("likelihood" if spectrum == "power-law" else "gcv")
+    if rule == "likelihood":
+        if spectrum != "power-law":
+            raise ValueError(
+                f"weight='likelihood' needs spectrum='power-law', not {spectrum!r}; pass 'gcv', "
+                f"'sure' or a number"
+            )
+        seen = evidence.estimate(**look, sigma=noise)
+        return np.asarray(seen.sigma**2 / np.maximum(seen.power, np.finfo(float).tiny))
+    base = sum(shape[1:], shape[0]) + 0 * sum(frequencies(A.domain, A.psf))
+    if rule == "gcv":
+        return evidence.gcv(**look, base=base)
+    return evidence.sure(**look, sigma=_given(A, y, noise), base=base)
+
+
+def _look(A: Blur, y: Array) -> Any:
+    """The image as `deconv.evidence` should see it: one period of a scene, or a window on one."""
+    y, weights = detached(y), A.weights
+    if A.boundary == "zero":
+        # With the black around it the picture is periodic. Its energy is spread over the domain,
+        # its noise over the frame: scaled so that white noise keeps its variance.
+        gain = math.sqrt(math.prod(A.domain) / math.prod(A.shape))
+        y = gain * A.frame.pad(y)
+        weights = None if weights is None else 1 - A.frame.pad(1 - weights)
+    return {
+        "image": y,
+        "psf": detached(A.psf),
+        "weights": weights,
+        "ndim": A.ndim,
+        "periodic": A.boundary != "unknown",
+    }
+
+
+def checked_noise(noise: Any, lead: tuple[int, ...]) -> np.ndarray:
+    """The given standard deviation, one number or one per leading index."""
+    values: np.ndarray = to_numpy(floating(noise, "noise")).astype(float)
+    if not (values >= 0).all():
+        raise ValueError(f"noise={noise!r}; expected a standard deviation of at least 0")
+    if values.shape not in ((), lead):
+        raise ValueError(f"noise has shape {values.shape}; expected a number or shape {lead}")
+    return values
+
+
+def _given(A: Blur, y: Array, noise: Any) -> np.ndarray:
+    """The given noise, or the estimate."""
+    if noise is not None:
+        return np.asarray(noise, float)
+    return evidence.estimate(**_look(A, y)).sigma
+
+
+def _signal_power(A: Blur, spectrum: Any, axes: tuple[Array, ...]) -> Array:
+    power = spectrum(*axes) if callable(spectrum) else spectrum
+    half = (*A.domain[:-1], A.domain[-1] // 2 + 1)
+    got = tuple(getattr(power, "shape", ()))
+    if len(got) < A.ndim or any(n not in (1, m) for n, m in zip(got[-A.ndim :], half, strict=True)):
+        raise ValueError(
+            f"spectrum has shape {got}; expected the half spectrum {half} of the domain, or a "
+            f"callable of the frequencies"
+        )
+    xp = namespace(A.psf)
+    if not bool(xp.all(power > 0)):
+        raise ValueError("spectrum is not positive everywhere; expected the signal's power")
+    return power
+
+
+def _column(values: np.ndarray, A: Blur) -> Array:
+    """Values over the leading axes, shaped to broadcast to half spectra."""
+    column = values.reshape(*values.shape, *[1] * A.ndim)
+    if is_numpy(A.psf):
+        return column.astype(A.psf.dtype)
+    xp = namespace(A.psf)
+    return xp.asarray(column.tolist(), dtype=A.psf.dtype, device=device(A.psf))
