@@ -5,6 +5,7 @@ inverse; the public names are those below.
 """
 
 from deconv import evidence, fft, metrics, noise, psf
+from deconv.identify import fit_psf
 from deconv.operators import Blur
 from deconv.richardson_lucy import richardson_lucy
 from deconv.wiener import wiener
@@ -15,11 +16,10 @@ __all__ = [
     "Blur",
     "evidence",
     "fft",
+    "fit_psf",
     "metrics",
-
     "noise",
     "psf",
-
     "richardson_lucy",
     "wiener",
 ]

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deconv import evidence
 from deconv import psf as psfs
 from deconv.arrays import channels_first, choose, floating, number, to_numpy
+from deconv.evidence import estimate
 from deconv.periodogram import Layout, look, overlapping, response
+from deconv.whittle import Law, fit, grid_of, rows, table
 
 __all__ = ["FAMILIES", "Fit", "fit_psf"]
 
@@ -92,7 +93,7 @@ FAMILIES = {
         lambda largest: ((float(s),) for s in np.geomspace(0.4, largest, 40)),
         lambda at: (0.05 * at[0],),
         # Without zeros to go by, a steeper power law would pass for blur. Natural pictures have
-        # 2.2 on average (measured: sigma within 10 % in 47 of 48 cases; with a free slope in 43).
+        # 2.2 on average; with a free slope fewer are found (benchmarks/identify.py).
         slope=2.2,
     ),
 }
@@ -170,7 +171,7 @@ def fit_psf(
         parameters["angle"] %= 180.0
     psf = kind.make(**parameters)
     shown = picture if observed is None else np.where(observed, picture, np.nan)
-    noise = float(evidence.estimate(shown, psf).sigma)
+    noise = float(estimate(shown, psf).sigma)
     return Fit(psf, family, parameters, noise, 1 - best / sharp)
 
 
@@ -188,20 +189,18 @@ class _Cost:
         # A mean of many eighths keeps the logarithm finite where rounding leaves no power.
         self.power = np.log(np.maximum(power, np.float32(1e-14) * power.mean()))
         self.plan, self.slope = plan, slope
-        grid = evidence.grid_of(plan, 0.5 / max(plan.tile))
+        grid = grid_of(plan, 0.5 / max(plan.tile))
         self.rows = grid.rows
         # The fine frequencies say little but how strong the noise is: a quarter of them will do.
         thinned = np.zeros_like(grid.share)
         thinned[::2, ::2] = 4 * grid.share[::2, ::2]
-        self.few = evidence.rows(
-            np.log(grid.base), np.where(grid.squared < FINE**2, grid.share, thinned)
-        )
-        self.start: evidence.Law | None = None
+        self.few = rows(np.log(grid.base), np.where(grid.squared < FINE**2, grid.share, thinned))
+        self.start: Law | None = None
 
     def __call__(self, psf: np.ndarray, *, roughly: bool = False) -> float:
         bright = _smoothed(response(psf, self.plan.grid))
-        data = evidence.table(self.power, bright, self.few if roughly else self.rows)
-        self.start = evidence.fit(
+        data = table(self.power, bright, self.few if roughly else self.rows)
+        self.start = fit(
             data,
             slope=self.slope,
             logarithmic=True,

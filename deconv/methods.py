@@ -16,7 +16,8 @@ from typing import Any
 
 from deconv.arrays import Array, choose, number, whole
 from deconv.ratio import RULES, SPECTRA
-from deconv.richardson_lucy import STOPS, richardson_lucy
+from deconv.richardson_lucy import richardson_lucy
+from deconv.stopping import STOPS
 from deconv.wiener import wiener
 
 __all__ = ["Method", "Parameter", "all", "get", "register"]

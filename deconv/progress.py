@@ -25,7 +25,8 @@ class State:
     objective : float or None
         The solver's objective, where it comes for free.
     image : array
-        The restored image so far, computed when first asked for.
+        The restored image so far, computed when first asked for, which must be inside the callback:
+        the solver then goes on in the same memory. A later first access is a RuntimeError.
     """
 
     iteration: int
@@ -53,10 +54,19 @@ def report(
         return None
 
     def tell(iteration: int, x: Array, objective: float | None = None) -> bool:
+        here = [x]
+
+        def image() -> Array:
+            if not here:
+                raise RuntimeError("state.image was first asked for after its callback returned")
+            return finish(here[0])
+
         try:
-            callback(State(iteration, n_iter, lambda: finish(x), objective))
+            callback(State(iteration, n_iter, image, objective))
         except StopIteration:
             return True
+        finally:
+            here.clear()
         return False
 
     return tell

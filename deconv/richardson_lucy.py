@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,29 +17,27 @@ from deconv.arrays import (
     device,
     dtype_name,
     elementwise,
-    is_numpy,
     namespace,
     number,
-    to_numpy,
     whole,
 )
 from deconv.fft import prepare
 from deconv.operators import Blur, observe
 from deconv.progress import Callback, report
+from deconv.stopping import STOPS, find_n_iter
 
 __all__ = ["richardson_lucy"]
 
-STOPS = ("auto", "counts", "held-out")
-
 # A latent pixel that the frame sees less of than this keeps its value (Bertero and Boccacci 2005).
 SEEN_ENOUGH = 1e-2
-# Share of the counts, or of the pixels, that find the number of iterations.
-HELD_COUNTS, HELD_PIXELS = 0.1, 0.05
+# The heavy ball's momentum after n steps is weight (n - 1) / (n + delay). Where the number of
+# iterations is given, the fit is what was asked for: eager. Where it is found, the picture is, and
+# an eager path is the noisier one: its best picture is 0.2 to 0.4 dB below that of plain
+# iterations, the wary path's 0.02 to 0.05 dB (measured, peak 1000 and 10000).
+EAGER, WARY = (1.0, 1), (0.8, 2)
 # Extrapolation dims a pixel to this part of itself at most: zeros would never shine again, and
 # where the prediction turns dark under data that are not, the next step explodes.
 LEAST = 0.3
-# The search ends after this many iterations, or when the held data have not improved for a while.
-MOST_ITERATIONS = 500
 
 
 def richardson_lucy(
@@ -153,7 +151,8 @@ def richardson_lucy(
     y = seen.y
     if offset != shift or float(xp.min(detached(y))) < 0:
         y = elementwise(lambda v: xp.clip(v - (offset - shift), 0, None), y)
-    fit = _Fit(seen.A, y, background + shift, lam, accelerate)
+    momentum = (EAGER if n_iter is not None else WARY) if accelerate else None
+    fit = _Fit(seen.A, y, background + shift, lam, momentum)
     done = 0
 
     def finish(x: Array) -> Array:
@@ -161,7 +160,7 @@ def richardson_lucy(
 
     if n_iter is None:
         trial = report(callback, None, finish)
-        n_iter, done, stopped = _find_n_iter(fit, stop, gain, rng, trial)
+        n_iter, done, stopped = find_n_iter(fit, stop, gain, rng, trial)
         if stopped is not None:
             return seen.finish(stopped)
     tell = report(callback, done + n_iter, finish)
@@ -171,13 +170,13 @@ def richardson_lucy(
 
 @dataclass(frozen=True)
 class _Fit:
-    """The iteration: data y on the frame, light b beside the scene, prior and acceleration."""
+    """The iteration: data y on the frame, light b beside the scene, prior and momentum."""
 
     A: Blur
     y: Array
     b: float
     lam: float
-    accelerate: bool
+    momentum: tuple[float, int] | None
 
     def run(
         self,
@@ -197,10 +196,11 @@ class _Fit:
         prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
         work, spectrum = A.workspace(lead)
         sensitivity = self._sensitivity()
-        older = elementwise(lambda v: 1 * v, x) if self.accelerate else x
+        older = elementwise(lambda v: 1 * v, x) if self.momentum else x
+        black = A.boundary == "zero"
         best, age = math.inf, 1
         for k in range(1, n_iter + 1):
-            p = self._ahead(x, older, age) if self.accelerate else x
+            p = self._ahead(x, older, age) if self.momentum else x
             ratio, divergence = self._compare(p, work, spectrum, judge, k)
             if divergence > best and age > 1:
                 age = 1
@@ -209,17 +209,18 @@ class _Fit:
             if ratio is None:
                 break
             best = divergence
-            gathered = A.correlate(ratio, out=work, spectrum=spectrum)
+            gathered = A.correlate(ratio, out=work, spectrum=spectrum, framed=True, to_frame=black)
             older, x = x, self._update(p, gathered, sensitivity)
             age += 1
-            if tell is not None and tell(k, x, divergence if self.accelerate else None):
+            if tell is not None and tell(k, x, divergence if self.momentum else None):
                 break
         return x
 
     def _ahead(self, x: Array, older: Array, age: int) -> Array:
         """The heavy ball's point ahead of x, in the memory of the older iterate."""
         xp = namespace(x)
-        a = (age - 1) / (age + 1)
+        weight, delay = self.momentum or (0.0, 1)
+        a = weight * (age - 1) / (age + delay)
         if a == 0:
             return elementwise(lambda v, w: v, x, older, out=older)
         return elementwise(lambda v, w: xp.maximum(v + a * (v - w), LEAST * v), x, older, out=older)
@@ -237,21 +238,23 @@ class _Fit:
         None instead of the ratio when the judge has seen enough.
         """
         A, xp = self.A, namespace(p)
-        prediction = A.blur(p, out=work, spectrum=spectrum)
+        black = A.boundary == "zero"
+        # The divergence of a black surround looks at the light that is predicted there.
+        to_frame = not (black and self.momentum)
+        prediction = A.blur(p, out=work, spectrum=spectrum, framed=black, to_frame=to_frame)
         seen = A.crop(prediction)
         if judge is not None and judge(k, seen):
             return None, 0.0
         parts: list[Array] = []
-        floor = self._floor
-        if self.accelerate and A.boundary == "zero":
-            # Light predicted beyond the frame, where nothing was counted.
+        floor, tiny = self._scalar(self.floor), self._scalar(1e-30)
+        if not to_frame:
             parts = [xp.sum(detached(part)) for part in A.frame.outside(prediction)]
 
         def ratio(y: Array, q: Array, *weights: Array) -> Array:
-            q = xp.clip(q + self.b, floor, None)
+            q = xp.maximum(q + self.b if self.b else q, floor)
             r = y / q
-            if self.accelerate:
-                part = y * xp.log(xp.clip(r, 1e-30, None)) + (q - y)
+            if self.momentum:
+                part = y * xp.log(xp.maximum(r, tiny)) + (q - y)
                 parts.append(detached(xp.sum(part * weights[0] if weights else part)))
             return weights[0] * r if weights else r
 
@@ -265,6 +268,7 @@ class _Fit:
     def _update(self, p: Array, gathered: Array, sensitivity: Array | None) -> Array:
         """The multiplicative step, in the memory of p."""
         xp = namespace(p)
+        zero = self._scalar(0.0)
         arrays = [p, gathered]
         if sensitivity is not None:
             arrays.append(sensitivity)
@@ -272,7 +276,7 @@ class _Fit:
             arrays.append(1 / (1 - self.lam * _curvature(p, self.A.ndim)))
 
         def step(v: Array, c: Array, *factors: Array) -> Array:
-            c = xp.clip(c, 0, None)
+            c = xp.maximum(c, zero)
             if sensitivity is not None:
                 c = xp.where(factors[0] > 0, c * factors[0], xp.ones_like(c))
             return v * c * factors[-1] if self.lam > 0 else v * c
@@ -306,8 +310,12 @@ class _Fit:
         zeros = xp.zeros((*lead, *A.domain), dtype=self.y.dtype, device=device(self.y))
         return A.frame.clear_outside(zeros + mean) if A.boundary == "zero" else zeros + mean
 
+    def _scalar(self, value: float) -> Array:
+        """A 0-d array like the data, for elementwise functions of two arrays."""
+        return namespace(self.y).asarray(value, dtype=self.y.dtype, device=device(self.y))
+
     @cached_property
-    def _floor(self) -> float:
+    def floor(self) -> float:
         """Predictions are at least this, relative to the data: zeros in, zeros out, no NaN."""
         xp = namespace(self.y)
         return max(float(xp.max(detached(self.y))) * float(xp.finfo(self.y.dtype).eps), 1e-30)
@@ -319,56 +327,8 @@ def _curvature(x: Array, ndim: int) -> Array:
     axes = range(-ndim, 0)
     steps = [xp.roll(x, -1, axis=axis) - x for axis in axes]
     squares = sum(step * step for step in steps)
-    # Flat to rounding means no direction: relative to the picture's own steepest edge.
-    length = xp.sqrt(squares + 1e-8 * xp.max(squares) + 1e-30)
+    # Flat to rounding means no direction, relative to the steepest edge and the brightest pixel.
+    rounding = 100 * xp.finfo(x.dtype).eps * xp.max(x)
+    length = xp.sqrt(squares + 1e-8 * xp.max(squares) + rounding**2 + 1e-30)
     parts = [step / length for step in steps]
     return sum(part - xp.roll(part, 1, axis=axis) for part, axis in zip(parts, axes, strict=True))
-
-
-def _find_n_iter(
-    fit: _Fit,
-    stop: str,
-    gain: float | None,
-    rng: Any,
-    tell: Callable[..., bool] | None,
-) -> tuple[int, int, Array | None]:
-    """The number of iterations that predicts held data best, those spent, and x if cancelled."""
-    A, y, xp = fit.A, fit.y, namespace(fit.y)
-    random = np.random.default_rng(rng)
-
-    def like_y(values: np.ndarray) -> Array:
-        if is_numpy(y):
-            return values.astype(y.dtype)
-        return xp.asarray(values, dtype=y.dtype, device=device(y))
-
-    if gain is not None and stop != "held-out":
-        counts = np.rint(to_numpy(y).astype(float) / gain).astype(np.int64)
-        kept = random.binomial(counts, 1 - HELD_COUNTS)
-        held, share = like_y((counts - kept) * gain), HELD_COUNTS / (1 - HELD_COUNTS)
-        light, weights = 1 - HELD_COUNTS, A.weights
-        trial = replace(fit, y=like_y(kept * gain), b=fit.b * (1 - HELD_COUNTS))
-    else:
-        out = like_y(random.random(A.shape) < HELD_PIXELS)
-        held, share, light = y, 1.0, 1.0
-        weights = out if A.weights is None else out * A.weights
-        left = 1 - out if A.weights is None else A.weights * (1 - out)
-        trial = replace(fit, A=A.reweighted(left))
-    losses: list[float] = []
-
-    def judge(k: int, seen: Array) -> bool:
-        q = xp.clip(share * (seen + trial.b), trial._floor, None)
-        loss = q - held * xp.log(q)
-        losses[k - 1 :] = [float(xp.sum(detached(loss if weights is None else weights * loss)))]
-        best = int(np.argmin(losses))
-        return k - 1 - best > max(8, best // 3)
-
-    cancelled = False
-
-    def watch(k: int, x: Array, divergence: float | None) -> bool:
-        nonlocal cancelled
-        cancelled = tell is not None and tell(k, x / light, divergence)
-        return cancelled
-
-    x = trial.run(MOST_ITERATIONS, tell=watch, judge=judge)
-    # The prediction judged in iteration k is that of the iterate before it.
-    return max(int(np.argmin(losses)), 1), len(losses), x / light if cancelled else None

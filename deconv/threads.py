@@ -102,19 +102,19 @@ def map_blocks(fn: Callable[..., Any], arrays: Sequence[np.ndarray], out: np.nda
     """Set ``out[b] = fn(*(a[b] for a in arrays))`` for cache-sized blocks b of an elementwise `fn`.
 
     `arrays` broadcast against `out`, which may be one of them. Temporaries of `fn` are as small as
-    a block, so a chain of NumPy operations reads and writes main memory once.
+    a block, so a chain of NumPy operations reads and writes main memory once; a ufunc has none.
     """
     blocks = _blocks(out.shape, out.itemsize)
-    if len(blocks) == 1:
-        out[...] = fn(*arrays)
-        return out
     views = [a if a.shape == out.shape else np.broadcast_to(a, out.shape) for a in arrays]
 
     def run(share: Sequence[tuple[Any, ...]]) -> None:
         for block in share:
-            out[block] = fn(*[view[block] for view in views])
+            if isinstance(fn, np.ufunc):
+                fn(*[view[block] for view in views], out=out[block])
+            else:
+                out[block] = fn(*[view[block] for view in views])
 
-    if _threads == 1 or out.nbytes < PARALLEL_BYTES:
+    if _threads == 1 or len(blocks) == 1 or out.nbytes < PARALLEL_BYTES:
         run(blocks)
         return out
     cuts = [len(blocks) * i // _threads for i in range(_threads + 1)]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deconv import fft
+from deconv.fft import libraries, plans
 
-MAKERS = {"scipy": fft._Scipy, "ducc0": fft._Ducc, "fftw": fft._Fftw}
+MAKERS = {"scipy": libraries.Scipy, "ducc0": libraries.Ducc, "fftw": libraries.Fftw}
 INSTALLED = [
     pytest.param(
         name,
@@ -40,7 +41,7 @@ def own_cache(monkeypatch, tmp_path):
 
 def forget():
     """What a new process knows: nothing."""
-    for cached in (fft._measured, fft._planned, fft._unplanned):
+    for cached in (plans._measured, plans._planned, libraries.unplanned):
         if hasattr(cached, "cache_clear"):
             cached.cache_clear()
 
@@ -52,16 +53,19 @@ def use(monkeypatch):
     def choose(name):
         if name == "fftw":
             # FFTW is used where it won a measurement: let it win.
-            pace = {"_Fftw": 0.0}
-            monkeypatch.setattr(fft, "_seconds", lambda lib, *_: pace.get(type(lib).__name__, 1.0))
-            monkeypatch.setattr(fft, "_library", tuned)
+            pace = {"Fftw": 0.0}
+            monkeypatch.setattr(
+                plans, "_seconds", lambda lib, *_: pace.get(type(lib).__name__, 1.0)
+            )
+            monkeypatch.setattr(fft, "library", tuned)
         else:
-            monkeypatch.setattr(fft, "_unplanned", lambda: MAKERS[name])
+            monkeypatch.setattr(plans, "unplanned", lambda: MAKERS[name])
+            monkeypatch.setattr(fft, "unplanned", lambda: MAKERS[name])
 
     def tuned(shape, dtype, ndim):
         assert fft.tune(shape, dtype, ndim) == "fftw"
-        library = fft._planned(tuple(shape), dtype, ndim, fft.get_threads())
-        assert isinstance(library, fft._Fftw)
+        library = plans._planned(tuple(shape), dtype, ndim, fft.get_threads())
+        assert isinstance(library, libraries.Fftw)
         return library
 
     return choose
@@ -128,6 +132,43 @@ def test_any_memory_layout_is_served(use, library):
         close(wide[1], expected, "float64")
         out = np.zeros(x.shape[::-1]).T
         close(fft.irfftn(wide[1], x.shape, out=out, overwrite=True), x, "float64")
+
+
+WINDOWS = [
+    ((12,), ()),
+    ((9, 10), (slice(2, 7),)),
+    ((9, 10), (slice(0, 9),)),
+    ((8, 9), (slice(7, 8),)),
+    ((6, 7, 8), (slice(1, 4), slice(3, 7))),
+    ((5, 6, 7), (slice(0, 2), slice(0, 6))),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("lead", [(), (2,), (2, 3)])
+@pytest.mark.parametrize(("shape", "within"), WINDOWS)
+@pytest.mark.parametrize("library", INSTALLED)
+def test_a_window_saves_work_and_changes_nothing(use, library, shape, within, lead, dtype):
+    use(library)
+    axes = tuple(range(-len(shape), 0))
+    inside = (..., *within, slice(None))
+    x = np.zeros((*lead, *shape), dtype)
+    x[inside] = np.random.default_rng(0).normal(size=x[inside].shape)
+    expected = np.fft.rfftn(x.astype(float), axes=axes)
+    x.setflags(write=False)
+    close(fft.rfftn(x, len(shape), within=within), expected, dtype)
+    out = np.empty(expected.shape, "complex64" if dtype == "float32" else "complex128")
+    assert fft.rfftn(x, len(shape), out=out, within=within) is out
+    close(out, expected, dtype)
+
+    full = np.random.default_rng(1).normal(size=(*lead, *shape)).astype(dtype)
+    spectrum = np.fft.rfftn(full, axes=axes).astype(out.dtype)
+    kept = spectrum.copy()
+    close(fft.irfftn(spectrum, shape, within=within)[inside], full[inside], dtype)
+    np.testing.assert_array_equal(spectrum, kept)
+    back = np.empty_like(full)
+    assert fft.irfftn(spectrum, shape, out=back, overwrite=True, within=within) is back
+    close(back[inside], full[inside], dtype)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -230,12 +271,12 @@ def test_tuned_transforms_are_right_and_measured_once(monkeypatch, own_cache):
     winner = fft.tune(x.shape)
     assert winner in MAKERS
     close(fft.rfftn(x, 2), np.fft.rfftn(x), "float32")
-    assert isinstance(fft._library(x.shape, "float32", 2), MAKERS[winner])
+    assert isinstance(plans.library(x.shape, "float32", 2), MAKERS[winner])
 
     def measured_again(*_):
         raise AssertionError("measured twice")
 
-    monkeypatch.setattr(fft, "_seconds", measured_again)
+    monkeypatch.setattr(plans, "_seconds", measured_again)
     assert fft.tune(x.shape) == winner
     forget()
     assert fft.tune(x.shape) == winner
@@ -246,20 +287,20 @@ def test_tuned_transforms_are_right_and_measured_once(monkeypatch, own_cache):
 def test_wisdom_survives_the_process(monkeypatch, own_cache, library):
     pace = {MAKERS[library].__name__: 0.0}
     with monkeypatch.context() as m:
-        m.setattr(fft, "_seconds", lambda lib, *_: pace.get(type(lib).__name__, 1.0))
+        m.setattr(plans, "_seconds", lambda lib, *_: pace.get(type(lib).__name__, 1.0))
         assert fft.tune((12, 10), "float64", 1) == library
     known = json.loads((own_cache / "fft.json").read_text())
     assert list(known["winners"].values()) == [library]
     assert bool(known["wisdom"]) == (library == "fftw")
     forget()
-    assert isinstance(fft._library((12, 10), "float64", 1), MAKERS[library])
+    assert isinstance(plans.library((12, 10), "float64", 1), MAKERS[library])
     x = np.random.default_rng(0).normal(size=(12, 10))
     close(fft.rfftn(x, 1), np.fft.rfft(x), "float64")
     # Another shape, dtype, number of axes or threads has not been measured.
     for shape, dtype, ndim in [((12, 12), "float64", 1), ((12, 10), "float32", 1)]:
-        assert fft._key(shape, dtype, ndim, 1) not in known["winners"]
-    assert fft._key((12, 10), "float64", 2, 1) not in known["winners"]
-    assert fft._key((12, 10), "float64", 1, 5) not in known["winners"]
+        assert plans._key(shape, dtype, ndim, 1) not in known["winners"]
+    assert plans._key((12, 10), "float64", 2, 1) not in known["winners"]
+    assert plans._key((12, 10), "float64", 1, 5) not in known["winners"]
 
 
 @pytest.mark.parametrize(
@@ -283,7 +324,7 @@ def test_a_broken_cache_is_ignored(own_cache, content):
     (own_cache / "fft.json").write_bytes(raw)
     x = np.random.default_rng(0).normal(size=(9, 10))
     close(fft.rfftn(x, 2), np.fft.rfftn(x), "float64")
-    assert fft._measured() == {}
+    assert plans._measured() == {}
     fft.tune((4, 6))
     assert json.loads((own_cache / "fft.json").read_text())["winners"]
 
@@ -305,38 +346,38 @@ def test_a_read_only_folder_leaves_no_litter(monkeypatch, own_cache):
 
 
 def test_where_the_cache_lies(monkeypatch, tmp_path):
-    assert fft._cache_folder() == tmp_path / "cache"
+    assert plans._cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("DECONV_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert fft._cache_folder() == tmp_path / "xdg" / "deconv"
+    assert plans._cache_folder() == tmp_path / "xdg" / "deconv"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(fft.Path, "home", lambda: tmp_path)
-    assert fft._cache_folder() == tmp_path / ".cache" / "deconv"
+    monkeypatch.setattr(plans.Path, "home", lambda: tmp_path)
+    assert plans._cache_folder() == tmp_path / ".cache" / "deconv"
 
 
 def test_the_processor_has_a_name_everywhere(monkeypatch):
-    fft._processor.cache_clear()
-    named = fft._processor()
+    plans._processor.cache_clear()
+    named = plans._processor()
     assert named
 
     def missing(self):
         raise OSError("no /proc here")
 
-    monkeypatch.setattr(fft.Path, "read_text", missing)
-    fft._processor.cache_clear()
-    assert fft._processor()
-    fft._processor.cache_clear()
+    monkeypatch.setattr(plans.Path, "read_text", missing)
+    plans._processor.cache_clear()
+    assert plans._processor()
+    plans._processor.cache_clear()
 
 
 def test_without_ducc_scipy_serves(monkeypatch):
-    monkeypatch.setattr(fft.importlib.util, "find_spec", lambda name: None)
-    assert fft._unplanned() is fft._Scipy
+    monkeypatch.setattr(libraries.importlib.util, "find_spec", lambda name: None)
+    assert libraries.unplanned() is libraries.Scipy
     assert fft.tune((6, 8)) == "scipy"
 
 
 def test_prepare_measures_what_repays_it(monkeypatch):
     tuned = []
-    monkeypatch.setattr(fft, "tune", lambda *a: tuned.append(a))
+    monkeypatch.setattr(plans, "tune", lambda *a: tuned.append(a))
     fft.prepare((64, 64), "float32", 2, 100)
     assert tuned == []
     fft.prepare((2048, 2048), "float32", 2, 4000)
@@ -377,7 +418,7 @@ def test_a_busy_plan_is_not_waited_for(use):
         pytest.skip("no pyfftw")
     use("fftw")
     x = np.random.default_rng(0).normal(size=(10, 12))
-    with fft._library(x.shape, "float64", 2).lock:
+    with fft.library(x.shape, "float64", 2).lock:
         spectrum = fft.rfftn(x, 2)
         close(spectrum, np.fft.rfftn(x), "float64")
         close(fft.irfftn(spectrum, x.shape), x, "float64")

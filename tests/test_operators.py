@@ -733,10 +733,13 @@ def test_bad_boundaries_and_shapes_are_refused():
         Blur(np.ones(()), ())
 
 
-def test_boolean_weights_are_weights():
+def test_weights_take_the_psfs_dtype():
     A = Blur(GOOD.astype("float32"), (8, 8), weights=np.eye(8) == 0)
     assert A.weights.dtype == np.float32
     np.testing.assert_array_equal(A.weights, 1 - np.eye(8))
+    A = Blur(GOOD.astype("float32"), (8, 8), weights=np.full((8, 8), 0.5))
+    assert A.weights.dtype == np.float32
+    assert A.fill(np.ones((8, 8), "float32"), np.ones(A.domain, "float32")).dtype == np.float32
 
 
 def test_an_operator_may_stand_for_the_psf():

@@ -51,6 +51,8 @@ def test_environment_is_validated(monkeypatch, bad):
 
 
 def test_default_is_the_cores_at_hand(monkeypatch):
+    monkeypatch.setenv("DECONV_THREADS", "5")
+    assert threads._default_threads() == 5
     monkeypatch.setenv("DECONV_THREADS", "")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 3, 5}, raising=False)
     assert threads._default_threads() == 3

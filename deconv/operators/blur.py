@@ -19,24 +19,20 @@ from deconv.arrays import (
     Array,
     choose,
     detached,
-    dtype_name,
     elementwise,
-    floating,
     is_numpy,
     like,
     namespace,
     number,
 )
 from deconv.fft import centred_rfftn, empty, irfftn, rfftn
+from deconv.operators.checks import checked_psf, checked_weights
 from deconv.operators.frame import Frame
 from deconv.operators.masked import masked_solve
 
 __all__ = ["BOUNDARIES", "Blur"]
 
 BOUNDARIES = ("unknown", "periodic", "zero")
-
-# A psf written with few digits still sums to 1; one that is off by more is another psf.
-SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -156,6 +152,11 @@ class Blur:
             lambda k: xp.real(k) ** 2 + xp.imag(k) ** 2, self.otf, dtype=self.psf.dtype
         )
 
+    @cached_property
+    def adjoint_otf(self) -> Array:
+        """Conjugate of the otf."""
+        return namespace(self.otf).conj(self.otf)
+
     @property
     def exact(self) -> bool:
         """Whether every pixel of the domain is observed: then `prox` is one closed-form solve."""
@@ -165,11 +166,11 @@ class Blur:
 
     def __call__(self, x: Array) -> Array:
         """Blurred image as observed: domain (..., *domain) to frame (..., *shape)."""
-        return self.crop(self.blur(self._lit(x)))
+        return self.crop(self.blur(self._lit(x), to_frame=True))
 
     def adjoint(self, y: Array) -> Array:
         """Exact transpose of `A(x)`: frame to domain."""
-        return self._lit(self.correlate(self.frame.pad(y)))
+        return self._lit(self.correlate(self.frame.pad(y), framed=True))
 
     def _lit(self, x: Array) -> Array:
         """`x` without what a zero boundary declares black."""
@@ -188,35 +189,59 @@ class Blur:
 
     # -- the circular pair on the domain, and its spectra ----------------------------------------
 
-    def transform(self, x: Array, *, out: Array | None = None) -> Array:
-        """Half spectrum of a domain image; `out` is memory to reuse (NumPy only)."""
-        return rfftn(x, self.ndim, out=out)
+    def transform(self, x: Array, *, out: Array | None = None, framed: bool = False) -> Array:
+        """Half spectrum of a domain image.
 
-    def image(self, spectrum: Array, *, out: Array | None = None, overwrite: bool = False) -> Array:
-        """Domain image of a half spectrum, whose contents `overwrite` allows to destroy."""
-        return irfftn(spectrum, self.domain, out=out, overwrite=overwrite)
+        `out` is memory to reuse (NumPy only); `framed` promises that x is zero beyond the frame.
+        """
+        return rfftn(x, self.ndim, out=out, within=self.frame.window if framed else None)
 
-    def blur(self, x: Array, *, out: Array | None = None, spectrum: Array | None = None) -> Array:
+    def image(
+        self,
+        spectrum: Array,
+        *,
+        out: Array | None = None,
+        overwrite: bool = False,
+        framed: bool = False,
+    ) -> Array:
+        """Domain image of a half spectrum, whose contents `overwrite` allows to destroy.
+
+        `out` is memory to reuse (NumPy only); with `framed`, only the frame's part of the result
+        is needed and the rest is undefined.
+        """
+        within = self.frame.window if framed else None
+        return irfftn(spectrum, self.domain, out=out, overwrite=overwrite, within=within)
+
+    def blur(self, x: Array, **memory: Any) -> Array:
         """Circular convolution with the psf on the domain.
 
-        `out` and `spectrum` (a domain image and a half spectrum) are memory to reuse, NumPy only.
+        `memory`, for loops that count: `out` and `spectrum`, a domain image and a half spectrum to
+        reuse (NumPy only); `framed` and `to_frame`, as in `transform` and `image`.
         """
-        return self._filter(lambda k, s: k * s, x, out, spectrum)
+        return self._filter(self.otf, x, **memory)
 
-    def correlate(
-        self, x: Array, *, out: Array | None = None, spectrum: Array | None = None
-    ) -> Array:
+    def correlate(self, x: Array, **memory: Any) -> Array:
         """Circular correlation with the psf on the domain, the transpose of `blur`."""
-        xp = namespace(self.otf)
-        return self._filter(lambda k, s: xp.conj(k) * s, x, out, spectrum)
+        return self._filter(self.adjoint_otf, x, **memory)
 
-    def _filter(self, fn: Any, x: Array, out: Array | None, spectrum: Array | None) -> Array:
-        spectrum = self.transform(x, out=spectrum)
+    def _filter(
+        self,
+        otf: Array,
+        x: Array,
+        *,
+        out: Array | None = None,
+        spectrum: Array | None = None,
+        framed: bool = False,
+        to_frame: bool = False,
+    ) -> Array:
+        spectrum = self.transform(x, out=spectrum, framed=framed)
         # The product takes the spectrum's own memory, unless the psf brings more channels or bits.
-        own = is_numpy(spectrum) and spectrum.dtype == self.otf.dtype
-        fits = own and math.prod(self.otf.shape) <= math.prod(spectrum.shape)
-        product = elementwise(fn, self.otf, spectrum, out=spectrum if fits else None)
-        return self.image(product, out=out, overwrite=True)
+        own = is_numpy(spectrum) and spectrum.dtype == otf.dtype
+        fits = own and math.prod(otf.shape) <= math.prod(spectrum.shape)
+        product = elementwise(
+            namespace(otf).multiply, otf, spectrum, out=spectrum if fits else None
+        )
+        return self.image(product, out=out, overwrite=True, framed=to_frame)
 
     def workspace(self, lead: tuple[int, ...]) -> tuple[Array | None, Array | None]:
         """A domain image and a half spectrum to reuse as `out` and `spectrum`; NumPy only."""
@@ -277,11 +302,10 @@ class Blur:
         two FFTs (four with a zero boundary).
         """
         if self.exact:
-            xp = namespace(self.otf)
             rho = self.as_penalty(rho, tuple(max(y, z, key=lambda v: v.ndim).shape[: -self.ndim]))
             rhs = elementwise(
-                lambda k, s, r, t: xp.conj(k) * s + r * t,
-                self.otf,
+                lambda k, s, r, t: k * s + r * t,
+                self.adjoint_otf,
                 self.transform(y),
                 rho,
                 self.transform(z),
@@ -317,51 +341,3 @@ class Blur:
         if not float(namespace(rho).min(detached(rho))) >= 0:
             raise ValueError("rho has negative values or NaN; expected a penalty of at least 0")
         return rho
-
-
-def checked_psf(psf: Any, shape: tuple[int, ...]) -> Array:
-    """`psf` as a floating array that can blur images of spatial `shape`, or an error."""
-    psf = floating(psf, "psf")
-    ndim = len(shape)
-    if not 1 <= ndim <= 3 or psf.ndim < ndim:
-        raise ValueError(
-            f"psf has shape {tuple(psf.shape)}; expected {ndim} spatial axes for an image of "
-            f"spatial shape {shape} (1 to 3 axes)"
-        )
-    size = tuple(psf.shape[-ndim:])
-    if any(k > n for k, n in zip(size, shape, strict=True)):
-        raise ValueError(
-            f"psf of shape {size} is larger than the image of shape {shape}: crop the psf "
-            f"(deconv.psf.crop)"
-        )
-    xp, values = namespace(psf), detached(psf)
-    total = xp.sum(values, axis=tuple(range(-ndim, 0)))
-    low, high, least = float(xp.min(total)), float(xp.max(total)), float(xp.min(values))
-    if math.isnan(low) or math.isnan(high):
-        raise ValueError("psf holds NaN; expected finite values")
-    if least < 0:
-        raise ValueError(f"psf has negative values (minimum {least:g}); expected none below 0")
-    if max(abs(low - 1), abs(high - 1)) > SUM_TOLERANCE:
-        far = low if abs(low - 1) > abs(high - 1) else high
-        raise ValueError(
-            f"psf sums to {far:g}; expected 1: pass deconv.psf.normalise(psf)"
-            if far
-            else "psf is zero everywhere; expected it to sum to 1"
-        )
-    return psf.copy() if is_numpy(psf) else psf
-
-
-def checked_weights(weights: Any, shape: tuple[int, ...], other: Array) -> Array:
-    """`weights` as an array of the dtype of `other`, each in [0, 1], on the frame `shape`."""
-    weights = floating(weights, "weights")
-    if tuple(weights.shape[-len(shape) :]) != shape:
-        raise ValueError(
-            f"weights have shape {tuple(weights.shape)}; expected the image's spatial shape {shape}"
-        )
-    xp, values = namespace(weights), detached(weights)
-    low, high = float(xp.min(values)), float(xp.max(values))
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"weights lie in [{low:g}, {high:g}]; expected values in [0, 1]")
-    if dtype_name(weights) != dtype_name(other):
-        return xp.astype(weights, other.dtype)
-    return weights.copy() if is_numpy(weights) else weights

@@ -53,6 +53,13 @@ class Frame:
             *(slice(o, o + n) for o, n in zip(self.origin, self.shape, strict=True)),
         )
 
+    @property
+    def window(self) -> tuple[slice, ...] | None:
+        """The frame's range along every axis but the last; None where it is all of the domain."""
+        if self.shape[:-1] == self.domain[:-1]:
+            return None
+        return self.index[1:-1]
+
     def crop(self, x: Array) -> Array:
         """The frame's part of a domain array (a view, in NumPy)."""
         return x if self.is_domain else x[self.index]

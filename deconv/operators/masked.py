@@ -62,7 +62,6 @@ def masked_solve(
     callback : callable, optional
         Called with the step's number and the current half spectrum; true ends the solve.
     """
-    xp = namespace(A.otf)
     rho = A.as_penalty(rho, tuple(y.shape[: -A.ndim]))
     inverse = elementwise(lambda p, q: 1 / (p + q), A.power, rho)
     dot = _inner_product(A)
@@ -71,21 +70,21 @@ def masked_solve(
         """What a zero boundary leaves free: images that are black beyond the frame."""
         if A.boundary != "zero":
             return spectrum
-        return A.transform(A.frame.clear_outside(A.image(spectrum)))
+        return A.transform(A.frame.clear_outside(A.image(spectrum, framed=True)), framed=True)
 
     def back(frame_image: Array) -> Array:
         """KᴴW applied to an image on the frame."""
         if A.weights is not None:
             frame_image = A.weights * frame_image
-        seen = A.transform(A.frame.pad(frame_image))
-        return elementwise(lambda k, s: xp.conj(k) * s, A.otf, seen)
+        seen = A.transform(A.frame.pad(frame_image), framed=True)
+        return elementwise(lambda k, s: k * s, A.adjoint_otf, seen)
 
     def normal(p: Array) -> Array:
-        blurred = A.image(elementwise(lambda k, s: k * s, A.otf, p), overwrite=True)
+        blurred = A.image(elementwise(lambda k, s: k * s, A.otf, p), overwrite=True, framed=True)
         if A.weights is not None:
             blurred = A.frame.replace(blurred, A.weights * A.crop(blurred))
-        seen = A.transform(A.frame.clear_outside(blurred))
-        return project(elementwise(lambda k, s, r, v: xp.conj(k) * s + r * v, A.otf, seen, rho, p))
+        seen = A.transform(A.frame.clear_outside(blurred), framed=True)
+        return project(elementwise(lambda k, s, r, v: k * s + r * v, A.adjoint_otf, seen, rho, p))
 
     rhs = back(y)
     centre = None
@@ -97,7 +96,7 @@ def masked_solve(
         x = project(A.transform(start))
     else:
         filled = A.transform(A.embed(_filled(A, y)))
-        x = elementwise(lambda k, s, i: xp.conj(k) * s * i, A.otf, filled, inverse)
+        x = elementwise(lambda k, s, i: k * s * i, A.adjoint_otf, filled, inverse)
         if centre is not None:
             x = elementwise(lambda v, r, t, i: v + r * t * i, x, rho, centre, inverse)
         x = project(x)
