@@ -27,7 +27,7 @@ __all__ = ["RULES", "SPECTRA", "checked_noise", "noise_to_signal"]
 
 SPECTRA = ("fitted", "power-law", "constant", "laplacian")
 RULES = ("likelihood", "gcv", "sure")
-# A frequency is as good as suppressed at this noise-to-signal ratio.
+# A frequency is as good as suppressed at this ratio; below rounding it would divide by nothing.
 MOST_RATIO = 1e6
 
 
@@ -76,9 +76,11 @@ def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:
     f0 = float(np.ravel(seen.f0)[0])
     xp = namespace(A.psf)
     ratio = signal_power(theta, f0, A.domain, A.psf, exponent=-1.0)
+    ratio = _with_frame(A, y, ratio, seen.sigma)
+    least = float(xp.finfo(ratio.dtype).eps)
     # The mean is no matter of spectra: it is kept, however little else there is.
     ratio = elementwise(
-        lambda r, *f: xp.where(sum(abs(a) for a in f) > 0, xp.clip(r, 0, MOST_RATIO), 0 * r),
+        lambda r, *f: xp.clip(xp.where(sum(abs(a) for a in f) > 0, r, 0 * r), least, MOST_RATIO),
         ratio,
         *frequencies(A.domain, A.psf),
         out=ratio,
@@ -112,20 +114,38 @@ def _found(
 
 def _look(A: Blur, y: Array) -> Any:
     """The image as `deconv.evidence` should see it: one period of a scene, or a window on one."""
-    y, weights = detached(y), A.weights
-    if A.boundary == "zero":
-        # With the black around it the picture is periodic. Its energy is spread over the domain,
-        # its noise over the frame: scaled so that white noise keeps its variance.
-        gain = math.sqrt(math.prod(A.domain) / math.prod(A.shape))
-        y = gain * A.frame.pad(y)
-        weights = None if weights is None else 1 - A.frame.pad(1 - weights)
     return {
-        "image": y,
+        "image": detached(y),
         "psf": detached(A.psf),
-        "weights": weights,
+        "weights": A.weights,
         "ndim": A.ndim,
-        "periodic": A.boundary != "unknown",
+        "periodic": A.boundary == "periodic",
     }
+
+
+def _with_frame(A: Blur, y: Array, ratio: Array, sigma: np.ndarray) -> Array:
+    """`ratio` of a scene that ends at the frame: its mean level has a spectrum too.
+
+    A window on the image does not show that edge, and the light cut off at it is no noise-free
+    period either; so the spectrum of a bright rectangle is added to the signal's.
+    """
+    if A.boundary != "zero":
+        return ratio
+    xp, axes = namespace(A.psf), tuple(range(-A.ndim, 0))
+    level = to_numpy(detached(y if A.weights is None else A.weights * y)).mean(axis=axes)
+    if A.weights is not None:
+        level = level / np.maximum(to_numpy(A.weights).mean(axis=axes), 1e-12)
+    # Within what float32 holds, for pictures without noise.
+    power = _column(np.minimum(level / sigma, 1e12) ** 2 / math.prod(A.shape), A)
+    sides = []
+    for n, f in zip(A.shape, frequencies(A.domain, A.psf), strict=True):
+        wave = xp.sin(np.pi * f)
+        still = wave == 0
+        side = xp.sin(np.pi * n * f) / xp.where(still, xp.ones_like(wave), wave)
+        sides.append(xp.where(still, n + 0 * side, side) ** 2)
+    return elementwise(
+        lambda r, p, *s: 1 / (1 / r + p * math.prod(s)), ratio, power, *sides, out=ratio
+    )
 
 
 def checked_noise(noise: Any, lead: tuple[int, ...]) -> np.ndarray:

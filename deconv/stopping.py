@@ -53,7 +53,9 @@ def find_n_iter(
     def judge(k: int, seen: Array) -> bool:
         q = xp.clip(share * (seen + trial.b), trial.floor, None)
         loss = q - held * xp.log(q)
-        losses[k - 1 :] = [float(xp.sum(detached(loss if weights is None else weights * loss)))]
+        losses[k - 1 :] = [
+            float(xp.sum(detached(loss if weights is None else weights * loss), dtype=xp.float64))
+        ]
         best = int(np.argmin(losses))
         return k - 1 - best > max(8, best // 3)
 
