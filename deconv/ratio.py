@@ -135,8 +135,8 @@ def _with_frame(A: Blur, y: Array, ratio: Array, sigma: np.ndarray) -> Array:
     level = to_numpy(detached(y if A.weights is None else A.weights * y)).mean(axis=axes)
     if A.weights is not None:
         level = level / np.maximum(to_numpy(A.weights).mean(axis=axes), 1e-12)
-    # Within what float32 holds, for pictures without noise.
-    power = _column(np.minimum(level / sigma, 1e12) ** 2 / math.prod(A.shape), A)
+    # No picture ends at its frame as sharply as to be trusted beyond a thousandth of its level.
+    power = _column(np.minimum(level / sigma, 1e3) ** 2 / math.prod(A.shape), A)
     sides = []
     for n, f in zip(A.shape, frequencies(A.domain, A.psf), strict=True):
         wave = xp.sin(np.pi * f)

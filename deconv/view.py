@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from deconv.arrays import floating, to_numpy, whole
 from deconv.periodogram import Layout, Look, layout, look, response
 
 __all__ = ["View", "noise_of", "view_of"]
+
+UNLIT = 1e-3  # |K|^2 of frequencies that show noise, and what does not fit the model
+EXCESS = 2.0  # of their power in the whole frame, over that in a window, betrays a seam
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def view_of(
     known = ~np.isnan(image)
     if not known.all():
         observed = known if observed is None else observed & known
-    return View(
+    view = View(
         np.broadcast_to(image, lead + frame),
         None if observed is None else np.broadcast_to(observed, lead + frame),
         np.broadcast_to(psf, lead + support),
@@ -83,6 +86,29 @@ def view_of(
         frame,
         layout(frame, support, max_pixels, periodic),
     )
+    if view.plan.tapered:
+        return view
+    windowed = replace(view, plan=layout(frame, support, max_pixels))
+    return view if _is_period(view, windowed) else windowed
+
+
+def _is_period(view: View, windowed: View) -> bool:
+    """Whether the picture is blurred across its seam too, as one period of a scene would be.
+
+    If not, the seam's power stands where the psf lets none through, and only a window hides it.
+    """
+    for (_, seen, bright), (_, inside, bright_inside) in zip(
+        view.channels(), windowed.channels(), strict=True
+    ):
+        dark, dark_inside = bright < UNLIT, bright_inside < UNLIT
+        if not (dark.any() and dark_inside.any()):
+            continue
+        # Means, not medians: a seam's power lies in a narrow cross.
+        whole = seen.scale**2 * seen.periodograms[0][dark].mean(dtype=float)
+        tapered = inside.scale**2 * inside.periodograms[0][dark_inside].mean(dtype=float)
+        if whole > EXCESS * tapered + (1e-6 * seen.scale) ** 2:
+            return False
+    return True
 
 
 def noise_of(sigma: Any, lead: tuple[int, ...]) -> np.ndarray | None:
