@@ -3,8 +3,11 @@
 Every row times two things in turn, A B A B ..., and prints the median of each and their ratio, so
 that a machine whose speed drifts slows both.
 
-    python -m benchmarks.speed              # about two minutes
-    python -m benchmarks.speed --tune       # let FFTW measure plans for these shapes first
+    python -m benchmarks.speed              # about three minutes
+    python -m benchmarks.speed --untuned    # without measuring FFT plans for these shapes first
+
+Plans are measured once per shape and kept in the user's cache folder, so a user's second run has
+them; without, `deconv.fft` takes ducc0 where it is installed, else scipy.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import tracemalloc
 from collections.abc import Callable
 from importlib.util import find_spec
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,16 +31,31 @@ BALANCE = 0.01
 CASES = [((512, 512), 31), ((2048, 2048), 31), ((64, 256, 256), 15)]
 
 
-def in_turn(a: Callable[[], Any], b: Callable[[], Any], runs: int) -> tuple[float, float]:
-    """Median seconds of `a` and of `b`, run alternately after one warm-up each."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for k in range(runs + 1):
-        for task, seconds in zip((a, b), times, strict=True):
+class Pair(NamedTuple):
+    """Median seconds of two tasks, and the median of their ratio run by run."""
+
+    ours: float
+    theirs: float
+    ratio: float
+
+
+def in_turn(a: Callable[[], Any], b: Callable[[], Any], runs: int) -> Pair:
+    """Time `a` and `b` alternately, at least `runs` times and a second, after one warm-up each."""
+    pairs: list[tuple[float, float]] = []
+    a(), b()
+    begin = time.perf_counter()
+    while len(pairs) < runs or (time.perf_counter() - begin < 1 and len(pairs) < 100):
+        times = []
+        for task in (a, b):
             start = time.perf_counter()
             task()
-            if k:
-                seconds.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1])
+            times.append(time.perf_counter() - start)
+        pairs.append((times[0], times[1]))
+    return Pair(
+        statistics.median(x for x, _ in pairs),
+        statistics.median(y for _, y in pairs),
+        statistics.median(y / x for x, y in pairs),
+    )
 
 
 def one_fft(shape: tuple[int, ...]) -> Callable[[], Any]:
@@ -53,12 +71,11 @@ def one_fft(shape: tuple[int, ...]) -> Callable[[], Any]:
     return pair
 
 
-def row(name: str, ours: float, theirs: float, note: str = "") -> None:
-    """One line of the table, in milliseconds."""
-    print(
-        f"| {name} | {1e3 * ours:.1f} | {1e3 * theirs:.1f} | {theirs / ours:.2f} | {note} |",
-        flush=True,
-    )
+def row(name: str, pair: Pair, note: str = "", of: int = 1, per: int = 1) -> None:
+    """One line of the table, in milliseconds: a part `of` ours against `per` of the other."""
+    ours, theirs = 1e3 * pair.ours / of, 1e3 * pair.theirs * per
+    ratio = pair.ratio * of * per
+    print(f"| {name} | {ours:.1f} | {theirs:.1f} | {ratio:.2f} | {note} |", flush=True)
 
 
 def spot(shape: tuple[int, ...], size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -75,8 +92,7 @@ def richardson_lucy(tuned: bool) -> None:
     for shape, size in CASES:
         image, psf = spot(shape, size)
         A = deconv.Blur(psf, shape, boundary="zero")
-        if tuned:
-            fft.tune(A.domain)
+        library = fft.tune(A.domain) if tuned else "not measured"
 
         def ours(image: Any = image, psf: Any = psf) -> np.ndarray:
             return deconv.richardson_lucy(image, psf, n_iter=30, accelerate=False, boundary="zero")
@@ -87,11 +103,10 @@ def richardson_lucy(tuned: bool) -> None:
         a, b = ours(), theirs()
         difference = float(np.abs(a - b).max() / np.abs(b).max())
         label = f"Richardson-Lucy x 30, {'x'.join(map(str, shape))}, psf {size}"
-        fast, slow = in_turn(ours, theirs, 3)
-        row(label, fast, slow, f"largest relative difference {difference:.0e}")
-        iterations, pair = in_turn(ours, one_fft(A.domain), 7)
-        four = 2 * pair
-        row("... one iteration against 4 FFTs", iterations / 30, four, f"domain {A.domain}")
+        row(label, in_turn(ours, theirs, 3), f"largest relative difference {difference:.0e}")
+        note = f"domain {A.domain}, FFT by {library}"
+        pair = in_turn(ours, one_fft(A.domain), 5)
+        row("... an iteration against four FFTs", pair, note, of=30, per=2)
         tracemalloc.start()
         ours()
         peak = tracemalloc.get_traced_memory()[1] / (4 * np.prod(A.domain))
@@ -123,17 +138,18 @@ def acceleration() -> None:
         for goal, found in needed.items():
             found.append(1 + int(np.argmax(np.array(ahead) <= plain[goal - 1])))
     image, psf = spot((2048, 2048), 31)
-    fast, slow = in_turn(
-        lambda: deconv.richardson_lucy(image, psf, n_iter=15, accelerate=False),
+    pair = in_turn(
         lambda: deconv.richardson_lucy(image, psf, n_iter=15),
+        lambda: deconv.richardson_lucy(image, psf, n_iter=15, accelerate=False),
         5,
     )
-    row("Richardson-Lucy, plain against accelerated iteration", fast / 15, slow / 15)
+    row("Richardson-Lucy x 15, 2048x2048, accelerated against plain", pair)
     for goal, found in needed.items():
+        typical, most = float(np.median(found)), max(found)
         print(
-            f"| ... accelerated iterations that fit as {goal} plain ones | "
-            f"median {np.median(found):.0f}, most {max(found)} | in time {slow / fast * np.median(found):.0f}, "
-            f"{slow / fast * max(found):.0f} | | {len(found)} pictures, peak 50 and 1000 |"
+            f"| ... accelerated iterations that fit as {goal} plain ones | {typical:.0f}, at most "
+            f"{most} | cost {typical / pair.ratio:.0f}, at most {most / pair.ratio:.0f} plain ones "
+            f"| | {len(found)} pictures, peak 50 and 1000 |"
         )
 
 
@@ -159,12 +175,9 @@ def wiener(tuned: bool) -> None:
                 image, psf, weight=BALANCE, spectrum="power-law", boundary="periodic"
             )
 
-        given, slow = in_turn(flat, theirs, 9)
-        row(f"Wiener, weight given, {n}x{n} periodic", given, slow)
-        same, slow = in_turn(ours, theirs, 9)
-        row("... with scikit-image's own Laplacian", same, slow)
-        fast, pair = in_turn(flat, one_fft((n, n)), 9)
-        row("... against 2 FFTs", fast, pair)
+        row(f"Wiener, weight given, {n}x{n} periodic", in_turn(flat, theirs, 9))
+        row("... with scikit-image's own Laplacian", in_turn(ours, theirs, 9))
+        row("... against two FFTs", in_turn(flat, one_fft((n, n)), 9))
         for boundary in ("periodic", "unknown"):
 
             def automatic(image: Any = image, psf: Any = psf, boundary: str = boundary) -> Any:
@@ -175,17 +188,13 @@ def wiener(tuned: bool) -> None:
                     image, psf, boundary=boundary, spectrum="power-law", weight=BALANCE
                 )
 
-            found, given = in_turn(automatic, fixed, 5)
-            row(f"Wiener, automatic against given, {n}x{n} {boundary}", found, given)
+            def unsupervised(image: Any = image, psf: Any = psf) -> Any:
+                return restoration.unsupervised_wiener(image, psf, clip=False, rng=0)
+
+            pair = in_turn(automatic, fixed, 5)
+            row(f"Wiener, weight found, {n}x{n} {boundary}, against given", pair)
             if n == 2048:
-                found, theirs_auto = in_turn(
-                    automatic,
-                    lambda image=image, psf=psf: restoration.unsupervised_wiener(
-                        image, psf, clip=False, rng=0
-                    ),
-                    2,
-                )
-                row(f"... against unsupervised_wiener, {boundary}", found, theirs_auto)
+                row("... against unsupervised_wiener", in_turn(automatic, unsupervised, 2))
 
 
 def unsupervised_quality() -> None:
@@ -240,8 +249,7 @@ def libraries() -> None:
             scipy.fft.rfftn(x, workers=fft.get_threads())
             scipy.fft.irfftn(spectrum, domain, workers=fft.get_threads())
 
-        ours, theirs = in_turn(one_fft(domain), scipy_pair, 9)
-        row(f"FFT pair {domain}: deconv.fft against scipy.fft", ours, theirs)
+        row(f"FFT pair {domain}, against scipy.fft", in_turn(one_fft(domain), scipy_pair, 9))
     if find_spec("RedLionfish") is None:
         print("| RedLionfish is not installed: not compared | | | | |")
 
@@ -249,14 +257,14 @@ def libraries() -> None:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tune", action="store_true", help="let FFTW measure plans first")
-    tuned = parser.parse_args().tune
-    print(machine())
+    parser.add_argument("--untuned", action="store_true", help="do not measure FFT plans first")
+    tuned = not parser.parse_args().untuned
+    print(machine() + (", FFT plans measured" if tuned else ", no FFT plans"))
     print("| what | ours, ms | the other, ms | other / ours | |\n|---|---|---|---|---|")
-    libraries()
     richardson_lucy(tuned)
     acceleration()
     wiener(tuned)
+    libraries()
     unsupervised_quality()
 
 

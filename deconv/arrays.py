@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 from deconv.threads import map_blocks
@@ -20,6 +21,7 @@ from deconv.threads import map_blocks
 __all__ = [
     "Array",
     "channels_first",
+    "checked",
     "choose",
     "detached",
     "device",
@@ -42,8 +44,10 @@ _HALVES = ("float16", "bfloat16")
 
 def namespace(*arrays: Any) -> Any:
     """The array API namespace that the arrays share; numbers and None are skipped."""
+    if all(isinstance(a, np.ndarray) for a in arrays):
+        return array_api_compat.numpy
     found = [a for a in arrays if hasattr(a, "shape")]
-    return array_api_compat.array_namespace(*found) if found else np
+    return array_api_compat.array_namespace(*found) if found else array_api_compat.numpy
 
 
 def is_numpy(x: Any) -> bool:
@@ -73,11 +77,16 @@ def dtype_name(x: Array) -> str:
 
 
 def floating(x: Any, name: str) -> Array:
+    """`x` as a floating array of real numbers on its own scale; see `checked`."""
+    return checked(x, name)[0]
+
+
+def checked(x: Any, name: str) -> tuple[Array, bool]:
     """`x` as a floating array of real numbers on its own scale.
 
     Lists become NumPy arrays; integers, booleans and half floats become float32, unscaled; float32
     and float64 pass through uncopied. NaN passes (it means unobserved), and the masked elements of
-    a NumPy masked array become NaN.
+    a NumPy masked array become NaN. The second value says whether there are NaN.
 
     Raises
     ------
@@ -109,14 +118,16 @@ def floating(x: Any, name: str) -> Array:
     if math.prod(x.shape) == 0:
         raise ValueError(f"{name} is empty: its shape is {tuple(x.shape)}")
     # A finite sum proves every element finite, in one pass and without a mask.
-    if kind in (*_FLOATS, *_HALVES) and not _sum_is_finite(x):
+    holes = kind in (*_FLOATS, *_HALVES) and not _sum_is_finite(x)
+    if holes:
         infinite = int(xp.sum(xp.astype(xp.isinf(detached(x)), xp.int64)))
         if infinite:
             raise ValueError(
                 f"{name} has {infinite} infinite values; expected finite ones (mark unobserved "
                 f"pixels by NaN)"
             )
-    return x
+        holes = bool(xp.any(xp.isnan(detached(x))))
+    return x, holes
 
 
 def _sum_is_finite(x: Array) -> bool:

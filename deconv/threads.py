@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["get_threads", "map_blocks", "set_threads"]
+__all__ = ["get_threads", "map_blocks", "set_threads", "share_out"]
 
 # A block and its temporaries stay in a core's second-level cache; smaller ones lose more time to
 # the interpreter lock than they save (measured: two threads gain nothing below 256 KiB).
 BLOCK_BYTES = 1 << 19
 # Below this the hand-over to a second thread costs more than it saves.
-PARALLEL_BYTES = 1 << 20
+PARALLEL_BYTES = 1 << 22
 
 
 def _default_threads() -> int:
@@ -105,6 +105,12 @@ def map_blocks(fn: Callable[..., Any], arrays: Sequence[np.ndarray], out: np.nda
     a block, so a chain of NumPy operations reads and writes main memory once; a ufunc has none.
     """
     blocks = _blocks(out.shape, out.itemsize)
+    if len(blocks) == 1:
+        if isinstance(fn, np.ufunc):
+            fn(*arrays, out=out)
+        else:
+            out[...] = fn(*arrays)
+        return out
     views = [a if a.shape == out.shape else np.broadcast_to(a, out.shape) for a in arrays]
 
     def run(share: Sequence[tuple[Any, ...]]) -> None:
@@ -114,13 +120,21 @@ def map_blocks(fn: Callable[..., Any], arrays: Sequence[np.ndarray], out: np.nda
             else:
                 out[block] = fn(*[view[block] for view in views])
 
-    if _threads == 1 or len(blocks) == 1 or out.nbytes < PARALLEL_BYTES:
+    if out.nbytes < PARALLEL_BYTES:
         run(blocks)
-        return out
-    cuts = [len(blocks) * i // _threads for i in range(_threads + 1)]
+    else:
+        share_out(run, blocks)
+    return out
+
+
+def share_out(work: Callable[[Sequence[Any]], None], items: Sequence[Any]) -> None:
+    """Call `work` with one share of `items` on each thread."""
+    if _threads == 1 or len(items) == 1:
+        work(items)
+        return
+    cuts = [len(items) * i // _threads for i in range(_threads + 1)]
     pool = _workers()
-    others = [pool.submit(run, blocks[a:b]) for a, b in itertools.pairwise(cuts[1:])]
-    run(blocks[: cuts[1]])
+    others = [pool.submit(work, items[a:b]) for a, b in itertools.pairwise(cuts[1:])]
+    work(items[: cuts[1]])
     for other in others:
         other.result()
-    return out

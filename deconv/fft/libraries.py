@@ -12,11 +12,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from deconv.threads import get_threads
+from deconv.threads import get_threads, map_blocks, share_out
 
 __all__ = ["Ducc", "Fftw", "Scipy", "Window", "empty", "unplanned"]
 
 Window: TypeAlias = tuple[slice, ...]
+
+PAGE, ROWS = 4096, 32
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -68,6 +70,11 @@ class Ducc:
                 self.fft.c2c(slab, axes=self.axes[k : k + 1], out=slab, **options)
             rows: Any = (..., *within, slice(None))
             spectrum, out = spectrum[rows], out[rows]
+        elif out.ndim > 1 and out.strides[-2] % PAGE == 0 and len(self.axes) == 2:
+            spectrum = spectrum if overwrite else spectrum.copy()
+            self.fft.c2c(spectrum, axes=self.axes[:1], out=spectrum, **options)
+            self._rows_apart(spectrum, out)
+            return
         self.fft.c2r(
             spectrum,
             axes=self.axes if within is None else self.axes[-1:],
@@ -76,6 +83,28 @@ class Ducc:
             allow_overwriting_input=overwrite or within is not None,
             **options,
         )
+
+    def _rows_apart(self, spectrum: np.ndarray, out: np.ndarray) -> None:
+        """Inverse of the last axis where rows begin a multiple of a page apart.
+
+        The library works on several rows at a time, and such rows share their cache sets: by way
+        of rows that begin elsewhere it takes less than half the time (measured, 2048 x 2048).
+        """
+        size = out.shape[-1]
+
+        def work(blocks: Any) -> None:
+            apart = empty((ROWS, size + 16), out.dtype)[:, :size]
+            for block in blocks:
+                target = out[block]
+                rows = apart[: len(target)]
+                self.fft.c2r(
+                    spectrum[block], axes=(1,), lastsize=size, forward=False, inorm=2, out=rows
+                )
+                target[...] = rows
+
+        starts = range(0, out.shape[-2], ROWS)
+        lead = list(np.ndindex(out.shape[:-2]))
+        share_out(work, [(*i, slice(a, a + ROWS)) for i in lead for a in starts])
 
 
 def _all(n: int) -> tuple[Any, ...]:
@@ -131,7 +160,7 @@ class Fftw:
             flags=("FFTW_MEASURE", "FFTW_DESTROY_INPUT"),
             **plan,
         )
-        self.scale = np.dtype(dtype).type(1 / math.prod(shape[-ndim:]))
+        self.scale = np.asarray(1 / math.prod(shape[-ndim:]), dtype)
         self.fallback = unplanned()(shape, dtype, ndim)
         self.lock = threading.Lock()
 
@@ -144,7 +173,7 @@ class Fftw:
             source = x if _fits(x) else self.real
             target = out if _fits(out) else self.half
             if source is not x:
-                source[...] = x
+                map_blocks(np.positive, [x], source)
             self.r2c.update_arrays(source, target)
             self.r2c.execute()
             if target is not out:
@@ -171,7 +200,7 @@ class Fftw:
                 source[...] = spectrum
             self.c2r.update_arrays(source, target)
             self.c2r.execute()
-            np.multiply(target, self.scale, out=out)
+            map_blocks(np.multiply, [target, self.scale], out)
         finally:
             self.lock.release()
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deconv.arrays import Array, detached, elementwise, is_numpy, namespace
 from deconv.fft import parseval_weights
-
-if TYPE_CHECKING:
-    from deconv.operators.blur import Blur
 
 __all__ = ["MaskedSolution", "masked_solve"]
 
@@ -32,7 +29,7 @@ class MaskedSolution(NamedTuple):
 
 
 def masked_solve(
-    A: Blur,
+    A: Any,
     y: Array,
     rho: Any,
     *,
@@ -46,8 +43,8 @@ def masked_solve(
 
     Parameters
     ----------
-    A : Blur
-        The operator; its weights are W.
+    A : operator
+        A `Blur`, or what has its members; its weights are W.
     y : array, shape (..., *A.shape)
         Observed image.
     rho : float or array
@@ -122,7 +119,7 @@ def masked_solve(
     return MaskedSolution(x, taken, _relative(gamma, scale))
 
 
-def _filled(A: Blur, y: Array) -> Array:
+def _filled(A: Any, y: Array) -> Array:
     """`y` with unobserved pixels at the mean of the observed ones, to start from."""
     if A.weights is None:
         return y
@@ -146,7 +143,7 @@ def _above_zero(value: Array) -> Array:
     return xp.where(value > 0, value, xp.ones_like(value))
 
 
-def _inner_product(A: Blur) -> Callable[[Array, Array], Array]:
+def _inner_product(A: Any) -> Callable[[Array, Array], Array]:
     """Real inner product of domain images, from half spectra; one value per leading index."""
     n, pixels = A.domain[-1], math.prod(A.domain)
     if is_numpy(A.otf):

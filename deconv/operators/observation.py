@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from deconv.arrays import (
     Array,
     channels_first,
-    detached,
+    checked,
     dtype_name,
     floating,
     is_numpy,
@@ -77,7 +76,7 @@ def observe(
         For anything that is not an image, a psf or weights, naming the argument.
     """
     given = image
-    image = floating(image, "image")
+    image, holes = checked(image, "image")
     dtype = _result_dtype(given, image)
     if isinstance(psf, Blur):
         if weights is not None or boundary != BOUNDARIES[0]:
@@ -87,7 +86,7 @@ def observe(
             y = channels_first(image, A.ndim, channel_axis)
         if tuple(y.shape[-A.ndim :]) != A.shape:
             raise ValueError(f"image has shape {tuple(image.shape)}; the operator sees {A.shape}")
-        return _without_nan(A, y, channel_axis, dtype)
+        return _observation(A, y, holes, channel_axis, dtype)
     psf = floating(psf, "psf")
     own_channels = channel_axis is not None and psf.ndim == image.ndim
     ndim = psf.ndim - own_channels
@@ -106,7 +105,7 @@ def observe(
         _same_shape(weights, y)
         weights = like(weights, y)
     A = Blur(like(psf, y), tuple(y.shape[-ndim:]), boundary=boundary, weights=weights)
-    return _without_nan(A, y, channel_axis, dtype)
+    return _observation(A, y, holes, channel_axis, dtype)
 
 
 def _result_dtype(given: Any, image: Array) -> Any:
@@ -123,10 +122,12 @@ def _same_shape(weights: Array, y: Array) -> None:
         raise ValueError(f"weights have shape {got}; expected the image's {expected}")
 
 
-def _without_nan(A: Blur, y: Array, channel_axis: int | None, dtype: Any) -> Observation:
-    """NaN pixels become unobserved zeros."""
-    xp = namespace(y)
-    if math.isnan(float(xp.sum(detached(y)))):
+def _observation(
+    A: Blur, y: Array, holes: bool, channel_axis: int | None, dtype: Any
+) -> Observation:
+    """Pixels that are NaN become unobserved zeros."""
+    if holes:
+        xp = namespace(y)
         missing = xp.isnan(y)
         if bool(xp.all(missing)):
             raise ValueError("image holds nothing but NaN; expected some observed pixels")
