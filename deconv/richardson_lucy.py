@@ -268,7 +268,7 @@ class _Fit:
     def _update(self, p: Array, gathered: Array, sensitivity: Array | None) -> Array:
         """The multiplicative step, in the memory of p."""
         xp = namespace(p)
-        zero = self._scalar(0.0)
+        zero, tiny = self._scalar(0.0), self._scalar(float(xp.finfo(p.dtype).smallest_normal))
         arrays = [p, gathered]
         if sensitivity is not None:
             arrays.append(sensitivity)
@@ -279,7 +279,9 @@ class _Fit:
             c = xp.maximum(c, zero)
             if sensitivity is not None:
                 c = xp.where(factors[0] > 0, c * factors[0], xp.ones_like(c))
-            return v * c * factors[-1] if self.lam > 0 else v * c
+            v = v * c * factors[-1] if self.lam > 0 else v * c
+            # Dark pixels shrink for ever; below the normal numbers arithmetic is slow.
+            return xp.where(v > tiny, v, zero)
 
         return elementwise(step, *arrays, out=p)
 

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from deconv.arrays import floating, to_numpy, whole
-from deconv.periodogram import Layout, Look, layout, look, response
+from deconv.periodogram import Layout, Look, layout, look, radius, response
 
 __all__ = ["View", "noise_of", "view_of"]
 
 UNLIT = 1e-3  # |K|^2 of frequencies that show noise, and what does not fit the model
-EXCESS = 2.0  # of their power in the whole frame, over that in a window, betrays a seam
+LIT = 0.1  # and of those that show the scene
+# Dark power above this much noise, as a window shows it, and scene that the psf lets pass is a
+# seam's (measured on 12 pictures, 5 psfs, 4 noise levels: names no period, and every harmful seam).
+NOISE, PASSED = 1.2, 2.0
 
 
 @dataclass(frozen=True)
@@ -97,16 +100,19 @@ def _is_period(view: View, windowed: View) -> bool:
 
     If not, the seam's power stands where the psf lets none through, and only a window hides it.
     """
+    squared, _ = radius(view.plan.tile, view.plan.grid)
     for (_, seen, bright), (_, inside, bright_inside) in zip(
         view.channels(), windowed.channels(), strict=True
     ):
-        dark, dark_inside = bright < UNLIT, bright_inside < UNLIT
-        if not (dark.any() and dark_inside.any()):
+        dark, dark_inside, lit = bright < UNLIT, bright_inside < UNLIT, bright > LIT
+        if not (dark.any() and dark_inside.any() and lit.any()):
             continue
         # Means, not medians: a seam's power lies in a narrow cross.
-        whole = seen.scale**2 * seen.periodograms[0][dark].mean(dtype=float)
-        tapered = inside.scale**2 * inside.periodograms[0][dark_inside].mean(dtype=float)
-        if whole > EXCESS * tapered + (1e-6 * seen.scale) ** 2:
+        power, scale = seen.periodograms[0], (inside.scale / max(seen.scale, 1e-300)) ** 2
+        noise = scale * inside.periodograms[0][dark_inside].mean(dtype=float)
+        scene = (power * squared / np.maximum(bright, UNLIT))[lit].mean(dtype=float)
+        passed = scene * (bright[dark] / squared[dark]).mean(dtype=float)
+        if power[dark].mean(dtype=float) > NOISE * noise + PASSED * passed + 1e-12:
             return False
     return True
 
