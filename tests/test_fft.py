@@ -422,3 +422,14 @@ def test_a_busy_plan_is_not_waited_for(use):
         spectrum = fft.rfftn(x, 2)
         close(spectrum, np.fft.rfftn(x), "float64")
         close(fft.irfftn(spectrum, x.shape), x, "float64")
+
+
+@pytest.mark.parametrize("shape", [(40, 1024), (2, 33, 1024), (70, 512)])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_rows_a_page_apart(shape, overwrite):
+    dtype = "float64" if shape[-1] == 512 else "float32"
+    x = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    spectrum = fft.rfftn(x, 2)
+    kept = spectrum.copy()
+    close(fft.irfftn(spectrum, shape[-2:], overwrite=overwrite), x, dtype)
+    assert overwrite or np.array_equal(spectrum, kept)

@@ -18,7 +18,6 @@ import numpy as np
 from deconv.arrays import (
     Array,
     choose,
-    detached,
     elementwise,
     is_numpy,
     like,
@@ -320,8 +319,9 @@ class Blur:
         Raises
         ------
         ValueError
-            If it is negative, or neither a number, nor one value per leading index, nor a half
-            spectrum.
+            If it is a negative number, or neither a number, nor one value per leading index, nor
+            a half spectrum. The values of arrays are trusted: a look at them would stall a GPU in
+            every iteration.
         """
         if isinstance(rho, numbers.Real):
             rho = np.full((1,) * self.ndim, number(rho, "rho", low=0))
@@ -338,6 +338,4 @@ class Blur:
                     f"half spectrum {half}"
                 )
             rho = namespace(rho).reshape(rho, (*shape, *[1] * (len(lead) - len(shape) + self.ndim)))
-        if not float(namespace(rho).min(detached(rho))) >= 0:
-            raise ValueError("rho has negative values or NaN; expected a penalty of at least 0")
         return rho
