@@ -73,7 +73,7 @@ def estimate(
 ) -> Evidence:
     """Noise and power-law spectrum of a picture whose psf is known, by marginal likelihood.
 
-    1. Periodogram P under a Hann window, without the frequencies |f| < 2.5 / n.
+    1. Periodogram P under a Hann window, without the frequencies ``|f| < 2.5 / n``.
     2. Three estimates of sigma: *floor*, median(P) / ln 2 over the tenth of the frequencies with
        the smallest ``|K|^2 / |f|^2``; *MAD* of the finest diagonal wavelet band; *ML* over
        (sigma, c, p). Their verdict is ``max(ML, min(floor, MAD))``: ML takes too little where the
@@ -85,9 +85,9 @@ def estimate(
 
     Parameters
     ----------
-    image : array (..., *spatial)
+    image : array, ``(..., *spatial)``
         Blurred picture in any unit. NaN pixels have weight 0.
-    psf : array (..., *spatial)
+    psf : array, ``(..., *spatial)``
         Point spread function; leading axes broadcast against the image's.
     sigma : float or array over the leading axes, optional
         Standard deviation of the noise, where known.

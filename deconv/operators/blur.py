@@ -40,7 +40,7 @@ class Blur:
 
     Parameters
     ----------
-    psf : array, shape (..., *size)
+    psf : array, shape ``(..., *size)``
         Non-negative, sums to 1 over its last ``len(shape)`` axes, centre at index ``size // 2``.
         Leading axes (batch, channel) broadcast against the image's.
     shape : tuple of int
@@ -48,9 +48,8 @@ class Blur:
     boundary : {"unknown", "periodic", "zero"}
         What lies beyond the frame: a scene that is estimated with the image, the image again, or
         black.
-    weights : array, optional
-        Weight in [0, 1] of each observed pixel, shape (..., *shape): 0 for unobserved (saturated,
-        dead) ones.
+    weights : array, shape ``(..., *shape)``, optional
+        Weight in [0, 1] of each observed pixel: 0 for unobserved (saturated, dead) ones.
 
     Attributes
     ----------
