@@ -16,6 +16,7 @@ import array_api_compat
 import array_api_compat.numpy
 import numpy as np
 
+from deconv.memory import empty
 from deconv.threads import map_blocks
 
 __all__ = [
@@ -249,5 +250,5 @@ def elementwise(
         return fn(*arrays)
     if out is None:
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
-        out = np.empty(shape, np.result_type(*arrays) if dtype is None else dtype)
+        out = empty(shape, np.result_type(*arrays) if dtype is None else dtype)
     return map_blocks(fn, arrays, out)

@@ -194,7 +194,8 @@ class _Fit:
         sensitivity = self._sensitivity()
         x = self._flat()
         lead = tuple(x.shape[: -A.ndim])
-        prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
+        if judge is None:  # a search ends long before its limit
+            prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
         work, spectrum = A.workspace(lead)
         older = elementwise(lambda v: 1 * v, x) if self.momentum else x
         black = A.boundary == "zero"

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from deconv.arrays import Array, device, is_numpy, namespace
-from deconv.fft.libraries import Ducc, Window, empty, unplanned
+from deconv.fft.libraries import Ducc, Window, unplanned
 from deconv.fft.plans import library, prepare, tune
+from deconv.memory import empty, release_memory
 from deconv.threads import get_threads, set_threads
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "irfftn",
     "parseval_weights",
     "prepare",
+    "release_memory",
     "rfftn",
     "set_threads",
     "tune",

@@ -12,23 +12,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from deconv.memory import empty
 from deconv.threads import get_threads, map_blocks, share_out
 
-__all__ = ["Ducc", "Fftw", "Scipy", "Window", "empty", "unplanned"]
+__all__ = ["Ducc", "Fftw", "Scipy", "Window", "unplanned"]
 
 Window: TypeAlias = tuple[slice, ...]
 
 PAGE, ROWS = 4096, 32
-
-
-def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Uninitialised memory on a 64-byte boundary, as FFTW's vector code wants it."""
-    dtype = np.dtype(dtype)
-    size = math.prod(shape) * dtype.itemsize
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    aligned: np.ndarray = raw[start : start + size].view(dtype).reshape(shape)
-    return aligned
 
 
 class Ducc:

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from deconv.fft.libraries import Ducc, Fftw, Scipy, empty, unplanned
+from deconv.fft.libraries import Ducc, Fftw, Scipy, unplanned
+from deconv.memory import empty
 from deconv.threads import get_threads
 
 __all__ = ["library", "prepare", "tune"]

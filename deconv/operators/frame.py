@@ -9,6 +9,7 @@ import numpy as np
 
 from deconv.arrays import Array, device, is_numpy, namespace
 from deconv.fft import fast_shape
+from deconv.memory import empty
 
 __all__ = ["Frame"]
 
@@ -69,9 +70,9 @@ class Frame:
         if self.is_domain:
             return y
         if is_numpy(y):
-            out = np.zeros((*y.shape[: -self.ndim], *self.domain), y.dtype)
+            out = empty((*y.shape[: -self.ndim], *self.domain), y.dtype)
             out[self.index] = y
-            return out
+            return self.clear_outside(out)
         xp = namespace(y)
         for axis, before, after in self._margins():
             parts = [y]
