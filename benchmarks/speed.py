@@ -107,6 +107,7 @@ def richardson_lucy(tuned: bool) -> None:
         note = f"domain {A.domain}, FFT by {library}"
         pair = in_turn(ours, one_fft(A.domain), 5)
         row("... an iteration against four FFTs", pair, note, of=30, per=2)
+        fft.release_memory()
         tracemalloc.start()
         ours()
         peak = tracemalloc.get_traced_memory()[1] / (4 * np.prod(A.domain))

@@ -21,6 +21,7 @@ from deconv.threads import map_blocks
 
 __all__ = [
     "Array",
+    "at_least",
     "channels_first",
     "checked",
     "choose",
@@ -252,3 +253,12 @@ def elementwise(
         shape = np.broadcast_shapes(*(a.shape for a in arrays))
         out = empty(shape, np.result_type(*arrays) if dtype is None else dtype)
     return map_blocks(fn, arrays, out)
+
+
+def at_least(x: Array, least: float, out: Array | None = None) -> Array:
+    """``max(x, least)`` elementwise, into `out` for NumPy arrays."""
+    if not is_numpy(x) or out is None:
+        xp = namespace(x)
+        return xp.where(x > least, x, xp.full_like(x, least))
+    # Clipping on both sides is vectorised; the maximum with a scalar is not (three times slower).
+    return map_blocks(lambda v, out: np.clip(v, least, np.inf, out=out), [x], out, into=True)

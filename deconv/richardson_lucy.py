@@ -12,6 +12,7 @@ import numpy as np
 
 from deconv.arrays import (
     Array,
+    at_least,
     choose,
     detached,
     device,
@@ -38,6 +39,8 @@ EAGER, WARY = (1.0, 1), (0.8, 2)
 # Extrapolation dims a pixel to this part of itself at most: zeros would never shine again, and
 # where the prediction turns dark under data that are not, the next step explodes.
 LEAST = 0.3
+# Dark pixels shrink for ever, and below the normal numbers arithmetic is slow: a look at times.
+DARK_AFTER = 20
 
 
 def richardson_lucy(
@@ -213,6 +216,8 @@ class _Fit:
             gathered = A.correlate(ratio, out=work, spectrum=spectrum, framed=True, to_frame=black)
             older, x = x, self._update(p, gathered, sensitivity)
             age += 1
+            if k % DARK_AFTER == 0:
+                x = self._without_subnormals(x)
             if tell is not None and tell(k, x, divergence if self.momentum else None):
                 break
         return x
@@ -247,44 +252,55 @@ class _Fit:
         if judge is not None and judge(k, seen):
             return None, 0.0
         parts: list[Array] = []
-        floor, tiny = self._scalar(self.floor), self._scalar(1e-30)
         if not to_frame:
             parts = [xp.sum(detached(part)) for part in A.frame.outside(prediction)]
 
-        def ratio(y: Array, q: Array, *weights: Array) -> Array:
-            q = xp.maximum(q + self.b if self.b else q, floor)
+        def compare(y: Array, q: Array, *weights: Array) -> Array:
             r = y / q
-            if self.momentum:
-                part = y * xp.log(xp.maximum(r, tiny)) + (q - y)
-                parts.append(detached(xp.sum(part * weights[0] if weights else part)))
-            return weights[0] * r if weights else r
+            part = y * xp.log(r + 1e-30) + (q - y)
+            parts.append(detached(xp.sum(part * weights[0] if weights else part)))
+            return r
 
-        arrays = (self.y, seen) if A.weights is None else (self.y, seen, A.weights)
-        quotient = elementwise(ratio, *arrays, out=seen)
+        # One ufunc after the other, in the prediction's memory: quicker than one longer function.
+        q = seen
+        if self.b:
+            q = elementwise(xp.add, q, self._scalar(self.b), out=seen)
+        q = at_least(q, self.floor, out=seen)
+        weights = [] if A.weights is None else [A.weights]
+        if self.momentum:
+            ratio = elementwise(compare, self.y, q, *weights, out=seen)
+        else:
+            ratio = elementwise(xp.divide, self.y, q, out=seen)
+        for weight in weights:
+            ratio = elementwise(xp.multiply, ratio, weight, out=seen)
         divergence = float(sum(float(part) for part in parts))
-        if quotient is seen:
+        if ratio is seen:
             return A.frame.clear_outside(prediction), divergence
-        return A.frame.pad(quotient), divergence
+        return A.frame.pad(ratio), divergence
 
     def _update(self, p: Array, gathered: Array, sensitivity: Array | None) -> Array:
         """The multiplicative step, in the memory of p."""
         xp = namespace(p)
-        zero, tiny = self._scalar(0.0), self._scalar(float(xp.finfo(p.dtype).smallest_normal))
-        arrays = [p, gathered]
+        factor = at_least(gathered, 0.0, out=gathered)
         if sensitivity is not None:
-            arrays.append(sensitivity)
+            # What the frame hardly sees keeps its value.
+            factor = elementwise(
+                lambda c, s: xp.where(s > 0, c * s, xp.ones_like(c)),
+                factor,
+                sensitivity,
+                out=gathered,
+            )
         if self.lam > 0:
-            arrays.append(1 / (1 - self.lam * _curvature(p, self.A.ndim, self.lam)))
+            curvature = _curvature(p, self.A.ndim, self.lam)
+            factor = elementwise(
+                lambda c, v: c / (1 - self.lam * v), factor, curvature, out=gathered
+            )
+        return elementwise(xp.multiply, p, factor, out=p)
 
-        def step(v: Array, c: Array, *factors: Array) -> Array:
-            c = xp.maximum(c, zero)
-            if sensitivity is not None:
-                c = xp.where(factors[0] > 0, c * factors[0], xp.ones_like(c))
-            v = v * c * factors[-1] if self.lam > 0 else v * c
-            # Dark pixels shrink for ever; below the normal numbers arithmetic is slow.
-            return xp.where(v > tiny, v, zero)
-
-        return elementwise(step, *arrays, out=p)
+    def _without_subnormals(self, x: Array) -> Array:
+        xp = namespace(x)
+        zero, least = self._scalar(0.0), self._scalar(float(xp.finfo(x.dtype).smallest_normal))
+        return elementwise(lambda v: xp.where(v > least, v, zero), x, out=x)
 
     def _sensitivity(self) -> Array | None:
         """1 / (Aᵀ M), 0 where the frame sees too little of a pixel; None where it is 1."""

@@ -98,15 +98,23 @@ def _blocks(shape: tuple[int, ...], itemsize: int) -> list[tuple[Any, ...]]:
     ]
 
 
-def map_blocks(fn: Callable[..., Any], arrays: Sequence[np.ndarray], out: np.ndarray) -> np.ndarray:
+def map_blocks(
+    fn: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    out: np.ndarray,
+    *,
+    into: bool | None = None,
+) -> np.ndarray:
     """Set ``out[b] = fn(*(a[b] for a in arrays))`` for cache-sized blocks b of an elementwise `fn`.
 
     `arrays` broadcast against `out`, which may be one of them. Temporaries of `fn` are as small as
-    a block, so a chain of NumPy operations reads and writes main memory once; a ufunc has none.
+    a block, so a chain of NumPy operations reads and writes main memory once. With `into` (default:
+    for ufuncs) `fn` takes ``out`` itself and has no temporary at all.
     """
+    into = isinstance(fn, np.ufunc) if into is None else into
     blocks = _blocks(out.shape, out.itemsize)
     if len(blocks) == 1:
-        if isinstance(fn, np.ufunc):
+        if into:
             fn(*arrays, out=out)
         else:
             out[...] = fn(*arrays)
@@ -115,7 +123,7 @@ def map_blocks(fn: Callable[..., Any], arrays: Sequence[np.ndarray], out: np.nda
 
     def run(share: Sequence[tuple[Any, ...]]) -> None:
         for block in share:
-            if isinstance(fn, np.ufunc):
+            if into:
                 fn(*[view[block] for view in views], out=out[block])
             else:
                 out[block] = fn(*[view[block] for view in views])
