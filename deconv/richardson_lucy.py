@@ -201,7 +201,8 @@ class _Fit:
             prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
         work, spectrum = A.workspace(lead)
         older = elementwise(lambda v: 1 * v, x) if self.momentum else x
-        black = A.boundary == "zero"
+        black, xp = A.boundary == "zero", namespace(x)
+        normal = float(xp.finfo(x.dtype).smallest_normal)
         best, age = math.inf, 1
         for k in range(1, n_iter + 1):
             p = self._ahead(x, older, age) if self.momentum else x
@@ -217,7 +218,7 @@ class _Fit:
             older, x = x, self._update(p, gathered, sensitivity)
             age += 1
             if k % DARK_AFTER == 0:
-                x = self._without_subnormals(x)
+                x = elementwise(lambda v: xp.where(v > normal, v, 0 * v), x, out=x)
             if tell is not None and tell(k, x, divergence if self.momentum else None):
                 break
         return x
@@ -264,7 +265,7 @@ class _Fit:
         # One ufunc after the other, in the prediction's memory: quicker than one longer function.
         q = seen
         if self.b:
-            q = elementwise(xp.add, q, self._scalar(self.b), out=seen)
+            q = elementwise(lambda v: v + self.b, q, out=seen)
         q = at_least(q, self.floor, out=seen)
         weights = [] if A.weights is None else [A.weights]
         if self.momentum:
@@ -297,11 +298,6 @@ class _Fit:
             )
         return elementwise(xp.multiply, p, factor, out=p)
 
-    def _without_subnormals(self, x: Array) -> Array:
-        xp = namespace(x)
-        zero, least = self._scalar(0.0), self._scalar(float(xp.finfo(x.dtype).smallest_normal))
-        return elementwise(lambda v: xp.where(v > least, v, zero), x, out=x)
-
     def _sensitivity(self) -> Array | None:
         """1 / (Aᵀ M), 0 where the frame sees too little of a pixel; None where it is 1."""
         A, xp = self.A, namespace(self.y)
@@ -333,10 +329,6 @@ class _Fit:
         lead = np.broadcast_shapes(tuple(mean.shape[: -A.ndim]), tuple(A.otf.shape[: -A.ndim]))
         zeros = xp.zeros((*lead, *A.domain), dtype=self.y.dtype, device=device(self.y))
         return A.frame.clear_outside(zeros + mean) if A.boundary == "zero" else zeros + mean
-
-    def _scalar(self, value: float) -> Array:
-        """A 0-d array like the data, for elementwise functions of two arrays."""
-        return namespace(self.y).asarray(value, dtype=self.y.dtype, device=device(self.y))
 
     @cached_property
     def floor(self) -> float:
