@@ -23,7 +23,7 @@ class State:
     n_iter : int or None
         Iterations asked for; None where the solver finds their number.
     objective : float or None
-        The solver's objective, where it comes for free.
+        The solver's objective, in the iterations where it comes for free.
     image : array
         The restored image so far, computed when first asked for, which must be inside the callback:
         the solver then goes on in the same memory. A later first access is a RuntimeError.

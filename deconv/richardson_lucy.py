@@ -39,6 +39,9 @@ EAGER, WARY = (1.0, 1), (0.8, 2)
 # Extrapolation dims a pixel to this part of itself at most: zeros would never shine again, and
 # where the prediction turns dark under data that are not, the next step explodes.
 LEAST = 0.3
+# The divergence that guards the momentum takes a logarithm, a tenth of an iteration: it is looked
+# at in every second one.
+GUARD_EVERY = 2
 # Dark pixels shrink for ever, and below the normal numbers arithmetic is slow: a look at times.
 DARK_AFTER = 20
 
@@ -206,20 +209,21 @@ class _Fit:
         best, age = math.inf, 1
         for k in range(1, n_iter + 1):
             p = self._ahead(x, older, age) if self.momentum else x
-            ratio, divergence = self._compare(p, work, spectrum, judge, k)
-            if divergence > best and age > 1:
+            guarded = self.momentum is not None and k % GUARD_EVERY == 0
+            ratio, divergence = self._compare(p, work, spectrum, judge, k, guarded)
+            if divergence is not None and divergence > best and age > 1:
                 age = 1
                 p = self._ahead(x, p, age)
-                ratio, divergence = self._compare(p, work, spectrum, judge, k)
+                ratio, divergence = self._compare(p, work, spectrum, judge, k, guarded)
             if ratio is None:
                 break
-            best = divergence
+            best = best if divergence is None else divergence
             gathered = A.correlate(ratio, out=work, spectrum=spectrum, framed=True, to_frame=black)
             older, x = x, self._update(p, gathered, sensitivity)
             age += 1
             if k % DARK_AFTER == 0:
                 x = elementwise(lambda v: xp.where(v > normal, v, 0 * v), x, out=x)
-            if tell is not None and tell(k, x, divergence if self.momentum else None):
+            if tell is not None and tell(k, x, divergence):
                 break
         return x
 
@@ -239,19 +243,20 @@ class _Fit:
         spectrum: Array | None,
         judge: Callable[[int, Array], bool] | None,
         k: int,
-    ) -> tuple[Array | None, float]:
-        """M y / (A p + b) on the domain, and the I-divergence of y from A p + b.
+        guarded: bool,
+    ) -> tuple[Array | None, float | None]:
+        """M y / (A p + b) on the domain and, if guarded, the I-divergence of y from A p + b.
 
         None instead of the ratio when the judge has seen enough.
         """
         A, xp = self.A, namespace(p)
         black = A.boundary == "zero"
         # The divergence of a black surround looks at the light that is predicted there.
-        to_frame = not (black and self.momentum)
+        to_frame = not (black and guarded)
         prediction = A.blur(p, out=work, spectrum=spectrum, framed=black, to_frame=to_frame)
         seen = A.crop(prediction)
         if judge is not None and judge(k, seen):
-            return None, 0.0
+            return None, None
         parts: list[Array] = []
         if not to_frame:
             parts = [xp.sum(detached(part)) for part in A.frame.outside(prediction)]
@@ -268,13 +273,13 @@ class _Fit:
             q = elementwise(lambda v: v + self.b, q, out=seen)
         q = at_least(q, self.floor, out=seen)
         weights = [] if A.weights is None else [A.weights]
-        if self.momentum:
+        if guarded:
             ratio = elementwise(compare, self.y, q, *weights, out=seen)
         else:
             ratio = elementwise(xp.divide, self.y, q, out=seen)
         for weight in weights:
             ratio = elementwise(xp.multiply, ratio, weight, out=seen)
-        divergence = float(sum(float(part) for part in parts))
+        divergence = float(sum(float(part) for part in parts)) if guarded else None
         if ratio is seen:
             return A.frame.clear_outside(prediction), divergence
         return A.frame.pad(ratio), divergence
