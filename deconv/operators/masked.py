@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deconv.arrays import Array, detached, elementwise, is_numpy, namespace
+from deconv.arrays import Array, detached, dtype_name, elementwise, is_numpy, namespace
 from deconv.fft import parseval_weights
 
-__all__ = ["MaskedSolution", "masked_solve"]
+__all__ = ["MaskedSolution", "masked_data", "masked_solve"]
 
 
 class MaskedSolution(NamedTuple):
@@ -34,12 +34,14 @@ def masked_solve(
     rho: Any,
     *,
     z: Array | None = None,
+    pull: Array | None = None,
+    data: Array | None = None,
     start: Array | None = None,
     tol: float = 1e-5,
     n_iter: int = 100,
     callback: Callable[[int, Array], bool] | None = None,
 ) -> MaskedSolution:
-    """Minimise ``½‖W^½ (A x − y)‖² + ½ ⟨x − z, rho (x − z)⟩`` over domain images x.
+    """Minimise ``½‖W^½ (A x − y)‖² + ½ ⟨x, rho x⟩ − ⟨pull, x⟩`` over domain images x.
 
     Parameters
     ----------
@@ -49,8 +51,14 @@ def masked_solve(
         Observed image.
     rho : float or array
         Penalty: a number, one per leading index, or a half spectrum.
-    z, start : array, shape (..., *A.domain), optional
-        Centre of the penalty (default 0) and first guess (default: the circular solution for the
+    z : array, shape (..., *A.domain), optional
+        Centre of the penalty: an image that stands for the pull ``rho z``.
+    pull : array, optional
+        Half spectrum of the pull, for penalties that are not about an image.
+    data : array, optional
+        ``masked_data(A, y)``, where it is at hand.
+    start : array, optional
+        First guess, a domain image or its half spectrum (default: the circular solution for the
         smoothly continued image).
     tol : float
         Stop when the preconditioned residual norm falls to `tol` times that of x = 0.
@@ -69,13 +77,6 @@ def masked_solve(
             return spectrum
         return A.transform(A.frame.clear_outside(A.image(spectrum, framed=True)), framed=True)
 
-    def back(frame_image: Array) -> Array:
-        """KᴴW applied to an image on the frame."""
-        if A.weights is not None:
-            frame_image = A.weights * frame_image
-        seen = A.transform(A.frame.pad(frame_image), framed=True)
-        return elementwise(lambda k, s: k * s, A.adjoint_otf, seen)
-
     def normal(p: Array) -> Array:
         blurred = A.image(elementwise(lambda k, s: k * s, A.otf, p), overwrite=True, framed=True)
         if A.weights is not None:
@@ -83,19 +84,19 @@ def masked_solve(
         seen = A.transform(A.frame.clear_outside(blurred), framed=True)
         return project(elementwise(lambda k, s, r, v: k * s + r * v, A.adjoint_otf, seen, rho, p))
 
-    rhs = back(y)
-    centre = None
+    rhs = masked_data(A, y) if data is None else data
     if z is not None:
-        centre = A.transform(z)
-        rhs = elementwise(lambda b, r, t: b + r * t, rhs, rho, centre)
+        pull = elementwise(lambda r, t: r * t, rho, A.transform(z))
+    if pull is not None:
+        rhs = elementwise(lambda b, t: b + t, rhs, pull)
     rhs = project(rhs)
     if start is not None:
-        x = project(A.transform(start))
+        x = project(start if "complex" in dtype_name(start) else A.transform(start))
     else:
         filled = A.transform(A.embed(_filled(A, y)))
         x = elementwise(lambda k, s, i: k * s * i, A.adjoint_otf, filled, inverse)
-        if centre is not None:
-            x = elementwise(lambda v, r, t, i: v + r * t * i, x, rho, centre, inverse)
+        if pull is not None:
+            x = elementwise(lambda v, t, i: v + t * i, x, pull, inverse)
         x = project(x)
     residual = elementwise(lambda b, q: b - q, rhs, normal(x))
     preconditioned = project(elementwise(lambda r, i: r * i, residual, inverse))
@@ -117,6 +118,14 @@ def masked_solve(
         if callback is not None and callback(taken, x):
             break
     return MaskedSolution(x, taken, _relative(gamma, scale))
+
+
+def masked_data(A: Any, y: Array) -> Array:
+    """``Kᴴ W y``, the data's side of the equation, as a half spectrum."""
+    if A.weights is not None:
+        y = A.weights * y
+    seen = A.transform(A.frame.pad(y), framed=True)
+    return elementwise(lambda k, s: k * s, A.adjoint_otf, seen)
 
 
 def _filled(A: Any, y: Array) -> Array:

@@ -1,0 +1,97 @@
+r"""What the data say: the squared residual, weighted by how far each pixel is to be believed.
+
+``½‖W^½ (A x − y)‖²``, where the weights W may depend on the prediction ``A x`` itself: a clipped
+pixel says no more than "at least this bright", and a pixel far off its prediction may be a dead one
+or an impulse. Both majorise the true term by the weighted square, so solvers only ask for `weights`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deconv.arrays import Array, elementwise, namespace
+from deconv.operators import Blur
+
+__all__ = ["Fidelity"]
+
+# Share of outliers that Cho, Wang and Lee (2011) expect before they have seen the residual.
+OUTLIERS = 0.1
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Data term of the observation `y`, shape (..., *A.shape), under the operator's own weights.
+
+    Attributes
+    ----------
+    A : operator
+    y : array
+    clipped : array of bool, optional
+        Pixels whose value is the sensor's limit: only a prediction below it contradicts them.
+    noise : float, optional
+        Standard deviation of what is no outlier; with it, every pixel's weight is the probability
+        that it is none (Cho, Wang and Lee 2011, equation 9).
+    spread : float
+        Range of values over which outliers are spread evenly.
+    """
+
+    A: Blur
+    y: Array
+    clipped: Array | None = None
+    noise: float | None = None
+    spread: float = 1.0
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the weights depend on the prediction."""
+        return self.clipped is not None or self.noise is not None
+
+    def weights(self, seen: Array) -> Array | None:
+        """Weights in [0, 1] for the prediction `seen` on the frame; None where all are 1."""
+        weights = self.A.weights
+        if self.clipped is not None:
+            xp = namespace(seen)
+            told = elementwise(
+                lambda q, y, c: xp.astype(~(c & (q >= y)), q.dtype),
+                seen,
+                self.y,
+                self.clipped,
+                dtype=self.y.dtype,
+            )
+            weights = told if weights is None else told * weights
+        if self.noise is not None:
+            xp, variance = namespace(seen), 2 * self.noise**2
+            odds = self._odds
+            sure = elementwise(
+                lambda q, y: 1 / (1 + odds * xp.exp(xp.clip((q - y) ** 2 / variance, None, 80.0))),
+                seen,
+                self.y,
+            )
+            weights = sure if weights is None else sure * weights
+        return weights
+
+    def value(self, seen: Array) -> float:
+        """The data term at the prediction `seen`."""
+        xp = namespace(seen)
+        half = 0.5 * (seen - self.y) ** 2
+        if self.noise is not None:
+            # The negative log-likelihood of the mixture, in units where an inlier's is the square.
+            scale = self.noise**2
+            ratio = xp.exp(xp.clip(-half / scale, -80.0, None))
+            half = -scale * (xp.log(ratio + self._odds) - math.log1p(self._odds))
+        if self.clipped is not None:
+            half = xp.where(self.clipped & (seen >= self.y), xp.zeros_like(half), half)
+        if self.A.weights is not None:
+            half = self.A.weights * half
+        return float(xp.sum(half))
+
+    @property
+    def _odds(self) -> float:
+        """Outlier against inlier at a residual of 0."""
+        assert self.noise is not None
+        density = 1 / (math.sqrt(2 * np.pi) * self.noise)
+        return OUTLIERS / self.spread / ((1 - OUTLIERS) * density)
