@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,3 +78,25 @@ def observed(
 def psnr(truth: np.ndarray, image: np.ndarray) -> float:
     """Over the whole frame, for a white of 1."""
     return float(-10 * np.log10(np.mean((truth.astype(float) - image) ** 2)))
+
+
+@cache
+def _training_files() -> list[Path]:
+    folders = (DATA / "train" / "imagenet_half", DATA / "train" / "bsds400")
+    return sorted(file for folder in folders for file in folder.rglob("*.jpg"))
+
+
+def training_picture(index: int) -> np.ndarray:
+    """A photograph for fitting constants, in colour on [0, 1] as float32; no test picture."""
+    from skimage import data, io
+
+    files = _training_files()
+    if not files:
+        names = ("astronaut", "coffee", "chelsea", "rocket")
+        picture = getattr(data, names[index % len(names)])()
+    else:
+        # A step that shares no factor with the number of files visits them all in mixed order.
+        picture = io.imread(files[index * 149 % len(files)])
+    if picture.ndim == 2:
+        picture = np.stack([picture] * 3, axis=-1)
+    return (picture[..., :3] / 255).astype(np.float32)

@@ -7,7 +7,9 @@ inverse; the public names are those below.
 from deconv import evidence, fft, metrics, noise, psf
 from deconv.identify import fit_psf
 from deconv.operators import Blur
+from deconv.plug_and_play import plug_and_play
 from deconv.richardson_lucy import richardson_lucy
+from deconv.variational import hyper_laplacian, l0_gradient, tv
 from deconv.wiener import wiener
 
 __version__ = "0.1.0"
@@ -17,9 +19,13 @@ __all__ = [
     "evidence",
     "fft",
     "fit_psf",
+    "hyper_laplacian",
+    "l0_gradient",
     "metrics",
     "noise",
+    "plug_and_play",
     "psf",
     "richardson_lucy",
+    "tv",
     "wiener",
 ]

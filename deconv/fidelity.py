@@ -1,22 +1,21 @@
 r"""What the data say: the squared residual, weighted by how far each pixel is to be believed.
 
 ``½‖W^½ (A x − y)‖²``, where the weights W may depend on the prediction ``A x`` itself: a clipped
-pixel says no more than "at least this bright", and a pixel far off its prediction may be a dead one
-or an impulse. Both majorise the true term by the weighted square, so solvers only ask for `weights`.
+pixel says no more than "at least this bright", and a pixel far off its prediction may be a dead
+one. The weighted square has the slope of the true term there, so solvers only ask for `weights`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from deconv.arrays import Array, elementwise, namespace
+from deconv.arrays import Array, device, elementwise, is_numpy, namespace, to_numpy
 from deconv.operators import Blur
 
-__all__ = ["Fidelity"]
+__all__ = ["Fidelity", "impulses"]
 
 # Share of outliers that Cho, Wang and Lee (2011) expect before they have seen the residual.
 OUTLIERS = 0.1
@@ -95,3 +94,23 @@ class Fidelity:
         assert self.noise is not None
         density = 1 / (math.sqrt(2 * np.pi) * self.noise)
         return OUTLIERS / self.spread / ((1 - OUTLIERS) * density)
+
+
+def impulses(y: Array, ndim: int) -> Array:
+    """Weight 0 for pixels far off the median of their neighbours, 1 for the others.
+
+    A first guess at outliers that needs no picture: "far" is six times the usual difference, here
+    and in the whole image.
+    """
+    from scipy.ndimage import median_filter
+
+    values = to_numpy(y)
+    # Without the pixel itself, which on a slope is its own median; two neighbours are too few.
+    width = 5 if ndim == 1 else 3
+    around = np.ones((1,) * (values.ndim - ndim) + (width,) * ndim, bool)
+    around[(0,) * (values.ndim - ndim) + (width // 2,) * ndim] = False
+    away = np.abs(values - median_filter(values, footprint=around))
+    usual = np.median(away) / 0.6745
+    nearby = median_filter(away, footprint=around)
+    weights = (away <= 6 * np.maximum(usual, nearby)).astype(values.dtype)
+    return weights if is_numpy(y) else namespace(y).asarray(weights, device=device(y))

@@ -1,4 +1,4 @@
-"""The one figure: pictures side by side, the psf enlarged, a few lines of text."""
+"""The figures: pictures side by side with the psf enlarged, and how solvers converge."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from deconv import io
+from deconv.progress import History
 
-__all__ = ["before_after"]
+__all__ = ["before_after", "convergence"]
 
 # Inches of a picture's longer side and of the column with the psf, at this many dots per inch.
 PICTURE, COLUMN, DPI = 4.2, 1.7, 110
@@ -79,6 +80,53 @@ def before_after(
             _draw_psf(axes, np.asarray(psf))
         text = "\n".join(notes)
         axes.text(0.02, 0.5, text, fontsize=8, va="top", linespacing=1.5, transform=axes.transAxes)
+    if path is not None:
+        with io.atomic(path) as temporary:
+            figure.savefig(temporary)
+    return figure
+
+
+def convergence(
+    histories: Mapping[str, History], *, path: str | os.PathLike[str] | None = None
+) -> Any:
+    """Objective and change of the image over the iterations, one line per solver.
+
+    Parameters
+    ----------
+    histories : mapping of str to History
+        Label and what the solver's `callback` recorded. Each objective is drawn relative to its
+        least, on a logarithmic axis, since solvers minimise different ones.
+    path : path, optional
+        Where to save the figure, whole or not at all.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Made without pyplot.
+
+    Raises
+    ------
+    ValueError
+        If there is no history, or one has recorded nothing.
+    """
+    empty = [name for name, history in histories.items() if not history.iterations]
+    if not histories or empty:
+        raise ValueError(f"histories without an iteration: {empty or 'all, there are none'}")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2 * PICTURE, 0.8 * PICTURE), dpi=DPI, layout="constrained")
+    fall, change = figure.subplots(1, 2)
+    for name, history in histories.items():
+        seconds = history.seconds[-1]
+        label = f"{name}: {len(history.iterations)} iterations, {seconds:.2g} s"
+        change.semilogy(history.iterations, history.changes, marker=".", label=label)
+        values = [v for v in history.objectives if v is not None]
+        if len(values) == len(history.iterations) > 0:
+            least = min(values)
+            fall.plot(history.iterations, [v / least for v in values], marker=".", label=name)
+    fall.set(xlabel="iteration", ylabel="objective over its least", title="objective")
+    change.set(xlabel="iteration", ylabel="relative change", title="change of the image")
+    change.legend(fontsize=8)
     if path is not None:
         with io.atomic(path) as temporary:
             figure.savefig(temporary)

@@ -47,8 +47,8 @@ class Gradient:
     def adjoint(self, z: Array) -> Array:
         """Exact transpose: (ndim, ..., *domain) to (..., *domain)."""
         total: Any = 0
-        for axis, part in zip(range(-self.ndim, 0), z, strict=True):
-            part = self._inner(part, axis)
+        for i, axis in enumerate(range(-self.ndim, 0)):
+            part = self._inner(z[i, ...], axis)
             total = total + namespace(z).roll(part, 1, axis=axis) - part
         return total
 
@@ -68,8 +68,8 @@ class Gradient:
     ) -> tuple[Array, Array | None]:
         """One half of a splitting step: what the next picture's gradient should be.
 
-        With ``v = ∇x + u`` and the prox ``z = v factor(v)``, the dual becomes ``u' = v − z`` and the
-        target ``t = z − u'`` (without u, as in half-quadratic splitting: ``t = z``).
+        With ``v = ∇x + u`` and the prox ``z = v factor(v)``, the dual becomes ``u' = v − z`` and
+        the target ``t = z − u'`` (without u, as in half-quadratic splitting: ``t = z``).
 
         Parameters
         ----------
@@ -183,7 +183,7 @@ class _Pass:
         return last
 
     def _target(self, a: int, b: int, keep: bool = False) -> np.ndarray:
-        """t on rows a to b, the dual updated unless it is to `keep`."""
+        """Target on rows a to b, the dual updated unless it is to `keep`."""
         x, ndim, closed = self.x, self.gradient.ndim, self.gradient.closed
         rows = x.shape[-ndim]
         a, b = (a % rows, (b - 1) % rows + 1) if a < 0 else (a, b)

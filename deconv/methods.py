@@ -15,9 +15,13 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from deconv.arrays import Array, choose, number, whole
+from deconv.denoisers import DENOISERS
+from deconv.plug_and_play import plug_and_play
+from deconv.problem import RULES as LAM_RULES
 from deconv.ratio import RULES, SPECTRA
 from deconv.richardson_lucy import richardson_lucy
 from deconv.stopping import STOPS
+from deconv.variational import hyper_laplacian, l0_gradient, tv
 from deconv.wiener import wiener
 
 __all__ = ["Method", "Parameter", "all", "get", "register"]
@@ -241,6 +245,75 @@ register(
             Parameter("read_noise", "Standard deviation of the camera's own noise.", low=0),
             Parameter("lam", "Weight of total variation.", low=0, high=0.1),
             Parameter("stop", "How the number of iterations is found.", "choice", choices=STOPS),
+        ),
+    )
+)
+
+_LAM = Parameter(
+    "lam", "Weight of the prior; found from the image when none.", low=0, choices=LAM_RULES
+)
+_DATA = (
+    Parameter(
+        "gain", "Image units per photon, for noise that grows with light.", choices=("auto",)
+    ),
+    Parameter("saturation", "Level at which the sensor clips.", choices=("auto",)),
+    Parameter("outliers", "Doubt pixels that the blur cannot explain.", "bool"),
+    Parameter("deringing", "How much of the ringing beside edges to take away.", low=0, high=1),
+)
+_VECTORIAL = Parameter("vectorial", "One gradient for all channels.", "bool")
+_STAGES = Parameter("n_iter", "Stages of a growing penalty.", "int", 1, 1000)
+_STEPS = Parameter("steps", "Conjugate-gradient steps of a stage.", "int", 1, 1000)
+
+register(
+    Method(
+        "tv",
+        tv,
+        "Total variation: sharp edges, smooth areas; convex, good for everything.",
+        noise="sigma",
+        parameters=(
+            _LAM,
+            _VECTORIAL,
+            *_DATA,
+            Parameter("n_iter", "Iterations at most.", "int", 1, 10000),
+            Parameter("tol", "Relative change of the image that ends the iteration.", low=0),
+        ),
+    )
+)
+register(
+    Method(
+        "hyper_laplacian",
+        hyper_laplacian,
+        "Sparse gradients of natural pictures; quick, best at low noise.",
+        noise="sigma",
+        parameters=(
+            _LAM,
+            Parameter("p", "Power of the gradients.", low=0.01, high=1),
+            *_DATA,
+            _STAGES,
+            _STEPS,
+        ),
+    )
+)
+register(
+    Method(
+        "l0_gradient",
+        l0_gradient,
+        "Few edges between flat areas; for text, drawings and phantoms.",
+        noise="sigma",
+        parameters=(_LAM, _VECTORIAL, *_DATA[:-1], _STAGES, _STEPS),
+    )
+)
+register(
+    Method(
+        "plug_and_play",
+        plug_and_play,
+        "A denoiser as the prior; the best picture, some seconds per megapixel.",
+        noise="sigma",
+        parameters=(
+            Parameter("denoise", "The denoiser.", "choice", choices=DENOISERS),
+            *_DATA,
+            _STAGES,
+            _STEPS,
         ),
     )
 )

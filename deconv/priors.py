@@ -78,10 +78,9 @@ class TotalVariation(GradientPrior):
     def factor(self, v: Array, step: Any) -> Array:
         """``max(1 − step/|v|, 0)``: the length shrinks by `step`."""
         xp = namespace(v)
-        square = _square(v, self.vectorial)
-        tiny = float(xp.finfo(v.dtype).tiny)
-        # The reciprocal of the clipped square is cheaper than a guarded division.
-        return 1 - xp.clip(step / xp.sqrt(square + tiny), None, 1)
+        least = step * step + float(xp.finfo(v.dtype).smallest_normal)
+        # Lengths below the step are raised to it: no division by 0, nor in a derivative.
+        return 1 - step / xp.sqrt(_at_least(_square(v, self.vectorial), least))
 
 
 @dataclass(frozen=True)
@@ -128,9 +127,11 @@ class HyperLaplacian(GradientPrior):
         table, h = _table(self.p)
         threshold = h * step ** (1 / (2 - self.p))
         if is_numpy(v):
-            return _looked_up(v, threshold, table, self._polish if v.dtype != np.float32 else None)
-        tiny = float(xp.finfo(v.dtype).tiny)
-        c = xp.clip(threshold / (xp.abs(v) + tiny), None, 1)
+            polish = self._polish if v.dtype != np.float32 or self.p > 0.9 else None
+            return _looked_up(v, threshold, table, polish)
+        size = xp.abs(v)
+        kept = size > threshold
+        c = xp.where(kept, threshold / xp.where(kept, size, xp.ones_like(v)), xp.ones_like(v))
         place = xp.astype(c * (len(table) - 2), xp.int64)
         values = like(table, v)
         flat = xp.reshape(place, (-1,))
@@ -143,29 +144,38 @@ class HyperLaplacian(GradientPrior):
         """One Newton step from the table's value: exact to rounding, and differentiable."""
         p, h = self.p, _table(self.p)[1]
         weight = p * (c / h) ** (2 - p)
-        power = namespace(r).clip(r, 1e-3, None) ** (p - 1)
+        r = namespace(r).clip(r, 1e-9, None)
+        power = r ** (p - 1)
         return r - (r - 1 + weight * power) / (1 + (p - 1) * weight * power / r)
 
 
 def _square(v: Array, vectorial: bool) -> Array:
     """``|v|²`` over the gradient's axis, and the axis before the spatial ones if `vectorial`."""
     ndim = v.shape[0]
-    square = v[0] * v[0]
-    for part in v[1:]:
-        square = square + part * part
+    square = v[0, ...] * v[0, ...]
+    for i in range(1, ndim):
+        square = square + v[i, ...] * v[i, ...]
     if vectorial and square.ndim > ndim:
         square = namespace(v).sum(square, axis=-ndim - 1, keepdims=True)
     return square
 
 
-ENTRIES = 2048  # of the table: linear interpolation is then exact to 1e-7
+def _at_least(x: Array, least: Any) -> Array:
+    if is_numpy(x):
+        # Clipping on both sides is vectorised; the maximum with a scalar is not.
+        return np.clip(x, least, np.inf)
+    xp = namespace(x)
+    return xp.where(x > least, x, least + xp.zeros_like(x))
+
+
+ENTRIES = 2048  # of the table: linear interpolation is exact to 1e-6 for p up to 0.9
 
 
 @cache
 def _table(p: float) -> tuple[np.ndarray, float]:
     """What remains of v at ``c = threshold/|v|`` in [0, 1], and the threshold h for step 1."""
-    if p == 1:
-        return 1 - np.linspace(0, 1, ENTRIES + 1).clip(0, 1), 1.0
+    if 1 - p < 1e-6:
+        return np.append(1 - np.linspace(0, 1, ENTRIES), 0.0), 1.0
     least = 2 * (1 - p) / (2 - p)  # what remains at the threshold
     h = (2 * (1 - p)) ** (1 / (2 - p)) / least
     c = np.linspace(0, 1, ENTRIES)
@@ -182,24 +192,24 @@ def _looked_up(
     table: np.ndarray,
     polish: Callable[[np.ndarray, np.ndarray], np.ndarray] | None,
 ) -> np.ndarray:
-    last = len(table) - 2
-    table = table.astype(v.dtype)
-    rise = np.diff(table)
-    c = np.abs(v)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        np.divide(np.asarray(threshold * last, v.dtype), c, out=c)
-    # 0/0, where nothing is shrunk of nothing, and everything below the threshold.
-    np.fmin(c, v.dtype.type(last), out=c)
-    place = c.astype(np.intp)
-    r = table.take(place, mode="clip")
-    slope = rise.take(place, mode="clip")
-    position = c - place.astype(v.dtype)
-    slope *= position
-    r += slope
+    """`HyperLaplacian.factor` from the table, where anything is left at all: a minority."""
+    size = np.abs(v)
+    kept = np.flatnonzero(size > threshold)
+    if np.ndim(threshold):
+        threshold = np.broadcast_to(threshold, v.shape).reshape(-1)[kept]
+    c = (threshold / size.reshape(-1)[kept]).astype(v.dtype, copy=False)
+    position = c * (len(table) - 2)
+    place = position.astype(np.intp)
+    position -= place.astype(v.dtype)
+    table = table.astype(v.dtype, copy=False)
+    r = np.diff(table).take(place)
+    r *= position
+    r += table.take(place)
     if polish is not None:
-        r = polish(r, c / last)
-    r *= c < last
-    return r
+        r = polish(r, c)
+    factor = np.zeros(v.shape, v.dtype)
+    factor.reshape(-1)[kept] = r
+    return factor
 
 
 @dataclass(frozen=True)
@@ -262,5 +272,7 @@ class Denoiser:
         result = like(result, v)
         xp = namespace(result)
         if not bool(xp.all(xp.isfinite(result))):
-            raise ValueError(f"denoise={name} returned NaN or infinite values; expected finite ones")
+            raise ValueError(
+                f"denoise={name} returned NaN or infinite values; expected finite ones"
+            )
         return result

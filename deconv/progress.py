@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
-from deconv.arrays import Array
+import numpy as np
 
-__all__ = ["Callback", "State", "report"]
+from deconv.arrays import Array, to_numpy
+
+__all__ = ["Callback", "History", "State", "report"]
+
+# A history measures the change of the image on about this many of its pixels.
+SAMPLE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -91,3 +97,54 @@ def report(
         return False
 
     return tell
+
+
+@dataclass
+class History:
+    """A callback that records how a solver converges, for `deconv.figures.convergence`.
+
+    Attributes
+    ----------
+    iterations : list of int
+    seconds : list of float
+        Since the history was made.
+    objectives : list of float or None
+        None where the solver has none.
+    changes : list of float
+        Root-mean-square change of the image since the last iteration, relative to its standard
+        deviation; the first is NaN.
+    stopped : str or None
+        Why the solver ended.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> history = History()
+    >>> step = np.repeat([0.0, 1.0], 32)
+    >>> _ = deconv.tv(step, deconv.psf.gaussian(2, ndim=1), lam=1e-3, callback=history)
+    >>> history.objectives[-1] < history.objectives[0], history.changes[-1] < 0.01
+    (True, True)
+    """
+
+    iterations: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    objectives: list[float | None] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
+    stopped: str | None = None
+    _begin: float = field(default_factory=time.perf_counter, repr=False)
+    _last: np.ndarray | None = field(default=None, repr=False)
+
+    def __call__(self, state: State) -> None:
+        """Record one iteration."""
+        pixels = to_numpy(state.image).reshape(-1)
+        sample = pixels[:: max(1, pixels.size // SAMPLE)].astype(float)
+        change = float("nan")
+        if self._last is not None:
+            spread = float(sample.std()) or 1.0
+            change = float(np.sqrt(np.mean((sample - self._last) ** 2))) / spread
+        self._last = sample
+        self.iterations.append(state.iteration)
+        self.seconds.append(time.perf_counter() - self._begin)
+        self.objectives.append(state.objective)
+        self.changes.append(change)
+        self.stopped = state.stopped

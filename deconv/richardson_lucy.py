@@ -8,14 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from deconv.arrays import (
     Array,
     at_least,
     choose,
     detached,
-    device,
     dtype_name,
     elementwise,
     namespace,
@@ -23,14 +20,15 @@ from deconv.arrays import (
     whole,
 )
 from deconv.fft import prepare
+from deconv.night import LOOKS, Night
 from deconv.operators import Blur, observe
 from deconv.progress import Callback, report
+from deconv.saturation import clip_level, completed, recorded
+from deconv.sensitivity import flat, inverse, sensitivity
 from deconv.stopping import STOPS, find_n_iter
 
 __all__ = ["richardson_lucy"]
 
-# A latent pixel that the frame sees less of than this keeps its value (Bertero and Boccacci 2005).
-SEEN_ENOUGH = 1e-2
 # The heavy ball's momentum after n steps is weight (n - 1) / (n + delay). Where the number of
 # iterations is given, the fit is what was asked for: eager. Where it is found, the picture is, and
 # an eager path is the noisier one: its best picture is up to 0.13 dB below that of the plain
@@ -54,6 +52,7 @@ def richardson_lucy(
     accelerate: bool = True,
     boundary: str = "unknown",
     weights: Any = None,
+    saturation: float | str | None = None,
     channel_axis: int | None = None,
     background: float = 0.0,
     gain: float | None = None,
@@ -88,6 +87,10 @@ def richardson_lucy(
         What lies beyond the frame; see `deconv.Blur`.
     weights : array, optional
         Weight in [0, 1] of each pixel; 0 for unobserved ones.
+    saturation : float or "auto", optional
+        Level in image units at which the sensor clips; "auto" looks for it, see
+        `deconv.saturation.clip_level`. Clipped pixels say "at least", and what is wrong with the
+        lights is kept out of their surroundings (after Whyte et al. 2014; `deconv.night`).
     channel_axis : int, optional
         Axis that holds colours or separate images.
     background : float
@@ -126,7 +129,8 @@ def richardson_lucy(
     References
     ----------
     Richardson (1972); Lucy (1974); Bertero and Boccacci (2005), A&A 437; Dey et al. (2006),
-    Microsc. Res. Tech. 69. Heavy ball: Polyak (1964), Wang and Miller (2014).
+    Microsc. Res. Tech. 69. Heavy ball: Polyak (1964), Wang and Miller (2014). Saturation: Whyte,
+    Sivic and Zisserman (2014), Int. J. Comput. Vis. 110.
 
     Examples
     --------
@@ -151,14 +155,20 @@ def richardson_lucy(
     if n_iter is not None:
         whole(n_iter, "n_iter", low=1)
     seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
+    level = clip_level(seen.y, saturation, seen.A.weights)
+    clipped = None if level is None else seen.y >= level
+    if clipped is not None and seen.A.weights is not None:
+        clipped = clipped & (seen.A.weights > 0)
     # Snyder's shift: the read noise's variance, added to both sides, passes for more photons.
     shift = read_noise**2 / gain if gain is not None else 0.0
     xp = namespace(seen.y)
     y = seen.y
     if offset != shift or float(xp.min(detached(y))) < 0:
         y = elementwise(lambda v: xp.clip(v - (offset - shift), 0, None), y)
-    momentum = (EAGER if n_iter is not None else WARY) if accelerate else None
-    fit = _Fit(seen.A, y, background + shift, lam, momentum)
+    # Around lights the eager path overfits long before the picture is sharp.
+    eager = n_iter is not None and clipped is None
+    momentum = (EAGER if eager else WARY) if accelerate else None
+    fit = _Fit(seen.A, y, background + shift, lam, momentum, clipped)
     done = 0
 
     def finish(x: Array) -> Array:
@@ -176,13 +186,14 @@ def richardson_lucy(
 
 @dataclass(frozen=True)
 class _Fit:
-    """The iteration: data y on the frame, light b beside the scene, prior and momentum."""
+    """The iteration: data y on the frame, light b beside the scene, prior, momentum, clipping."""
 
     A: Blur
     y: Array
     b: float
     lam: float
     momentum: tuple[float, int] | None
+    clipped: Array | None = None
 
     def run(
         self,
@@ -197,8 +208,10 @@ class _Fit:
         iteration costs four FFTs; images, one half spectrum and one prediction are reused.
         """
         A = self.A
-        sensitivity = self._sensitivity()
-        x = self._flat()
+        told = inverse(sensitivity(A, A.weights, self.y))
+        night = None if self.clipped is None else Night.of(A, self.y, self.clipped, self.b)
+        split = None
+        x = flat(A, self.y)
         lead = tuple(x.shape[: -A.ndim])
         if judge is None:  # a search ends long before its limit
             prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
@@ -218,8 +231,16 @@ class _Fit:
             if ratio is None:
                 break
             best = best if divergence is None else divergence
-            gathered = A.correlate(ratio, out=work, spectrum=spectrum, framed=True, to_frame=black)
-            older, x = x, self._update(p, gathered, sensitivity)
+            if night is not None and k <= LOOKS:
+                split = night.split(p)
+            if split is None:
+                gathered = A.correlate(
+                    ratio, out=work, spectrum=spectrum, framed=True, to_frame=black
+                )
+                older, x = x, self._update(p, gathered, told)
+            else:
+                gathered = split.gather(ratio, out=work, spectrum=spectrum, to_frame=black)
+                older, x = x, self._update(p, gathered, split.inverse)
             age += 1
             if k % DARK_AFTER == 0:
                 x = elementwise(lambda v: xp.where(v > normal, v, 0 * v), x, out=x)
@@ -255,8 +276,11 @@ class _Fit:
         to_frame = not (black and guarded)
         prediction = A.blur(p, out=work, spectrum=spectrum, framed=black, to_frame=to_frame)
         seen = A.crop(prediction)
-        if judge is not None and judge(k, seen):
-            return None, None
+        if judge is not None:
+            cut = self.clipped
+            shown = seen if cut is None else recorded(self.y - self.b, seen, cut)
+            if judge(k, shown):
+                return None, None
         parts: list[Array] = []
         if not to_frame:
             parts = [xp.sum(detached(part)) for part in A.frame.outside(prediction)]
@@ -272,11 +296,12 @@ class _Fit:
         if self.b:
             q = elementwise(lambda v: v + self.b, q, out=seen)
         q = at_least(q, self.floor, out=seen)
+        y = self.y if self.clipped is None else completed(self.y, q, self.clipped)
         weights = [] if A.weights is None else [A.weights]
         if guarded:
-            ratio = elementwise(compare, self.y, q, *weights, out=seen)
+            ratio = elementwise(compare, y, q, *weights, out=seen)
         else:
-            ratio = elementwise(xp.divide, self.y, q, out=seen)
+            ratio = elementwise(xp.divide, y, q, out=seen)
         for weight in weights:
             ratio = elementwise(xp.multiply, ratio, weight, out=seen)
         divergence = float(sum(float(part) for part in parts)) if guarded else None
@@ -284,16 +309,16 @@ class _Fit:
             return A.frame.clear_outside(prediction), divergence
         return A.frame.pad(ratio), divergence
 
-    def _update(self, p: Array, gathered: Array, sensitivity: Array | None) -> Array:
-        """The multiplicative step, in the memory of p."""
+    def _update(self, p: Array, gathered: Array, told: Array | None) -> Array:
+        """The multiplicative step, in the memory of p; `told` is 1 / sensitivity."""
         xp = namespace(p)
         factor = at_least(gathered, 0.0, out=gathered)
-        if sensitivity is not None:
+        if told is not None:
             # What the frame hardly sees keeps its value.
             factor = elementwise(
                 lambda c, s: xp.where(s > 0, c * s, xp.ones_like(c)),
                 factor,
-                sensitivity,
+                told,
                 out=gathered,
             )
         if self.lam > 0:
@@ -302,38 +327,6 @@ class _Fit:
                 lambda c, v: c / (1 - self.lam * v), factor, curvature, out=gathered
             )
         return elementwise(xp.multiply, p, factor, out=p)
-
-    def _sensitivity(self) -> Array | None:
-        """1 / (Aᵀ M), 0 where the frame sees too little of a pixel; None where it is 1."""
-        A, xp = self.A, namespace(self.y)
-        # Beyond a zero boundary nothing was counted, and that is an observation too.
-        outside = 1.0 if A.boundary == "zero" else 0.0
-        if A.weights is None and (A.frame.is_domain or outside):
-            return None
-        ones = xp.ones(A.shape, dtype=self.y.dtype, device=device(self.y))
-        weights = ones if A.weights is None else A.weights
-        seen = A.correlate(A.frame.pad(weights - outside), framed=True)
-
-        def inverse(part: Array) -> Array:
-            part = part + outside
-            enough = part > SEEN_ENOUGH
-            return xp.where(enough, 1 / xp.where(enough, part, xp.ones_like(part)), 0 * part)
-
-        return elementwise(inverse, seen, out=seen)
-
-    def _flat(self) -> Array:
-        """The mean of the observed light, everywhere on the domain (in the frame, if zero)."""
-        A, xp = self.A, namespace(self.y)
-        axes = tuple(range(-A.ndim, 0))
-        ones = xp.ones(A.shape, dtype=self.y.dtype, device=device(self.y))
-        weights = ones if A.weights is None else A.weights
-        total = xp.sum(weights, axis=axes, keepdims=True)
-        mean = xp.sum(weights * self.y, axis=axes, keepdims=True) / xp.where(
-            total > 0, total, xp.ones_like(total)
-        )
-        lead = np.broadcast_shapes(tuple(mean.shape[: -A.ndim]), tuple(A.otf.shape[: -A.ndim]))
-        zeros = xp.zeros((*lead, *A.domain), dtype=self.y.dtype, device=device(self.y))
-        return A.frame.clear_outside(zeros + mean) if A.boundary == "zero" else zeros + mean
 
     @cached_property
     def floor(self) -> float:

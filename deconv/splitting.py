@@ -9,38 +9,19 @@ priors; half-quadratic splitting (HQS) by a penalty that grows, which suits the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
-import numpy as np
-
-from deconv.arrays import Array, device, elementwise, is_numpy, like, namespace, to_numpy
+from deconv.arrays import Array, elementwise, is_numpy
 from deconv.fidelity import Fidelity
-from deconv.gradient import Gradient
 from deconv.operators.masked import masked_data, masked_solve
-from deconv.priors import Prior
+from deconv.terms import Loop, Tell, Term
 
 __all__ = ["Solution", "Term", "admm", "hqs"]
 
-# The change of the picture is measured on about this many pixels, spread evenly over it.
-SAMPLE = 1 << 16
 # Steps of a stage end here if they have not before: a picture's last digit.
 CG_TOLERANCE = 1e-4
 CANCELLED = "stopped by the callback"
-
-Tell = Callable[..., bool]
-
-
-class Term(NamedTuple):
-    """A prior, its weight in the objective, and its penalty rho: a number, for HQS one per stage.
-
-    Weight and penalty may be arrays over the leading axes, shaped to broadcast to images.
-    """
-
-    prior: Prior
-    lam: Any
-    rho: Any
 
 
 class Solution(NamedTuple):
@@ -87,7 +68,7 @@ def admm(
     tell : callable, optional
         ``tell(iteration, x, objective, stopped)`` of `deconv.progress.report`; true ends the loop.
     """
-    loop = _Loop(fidelity, terms, start)
+    loop = Loop(fidelity, terms, start, dual=True)
     A, x, whole = loop.A, loop.x, loop.whole
     data_rho = 1.0 if whole else data_rho
     scales = [term.rho / data_rho for term in loop.terms]
@@ -153,7 +134,7 @@ def hqs(
     tol : float
         Stop when a stage changes the picture by less than this, as in `admm`.
     """
-    loop = _Loop(fidelity, terms, start)
+    loop = Loop(fidelity, terms, start, dual=False)
     A, x, whole = loop.A, loop.x, loop.whole
     stages = list(zip(*(term.rho for term in loop.terms), strict=True))
     prior_last = all(term.prior.acts_on == "image" for term in loop.terms)
@@ -168,8 +149,14 @@ def hqs(
         pull = A.transform(pull)
         penalty = loop.penalty(rhos)
         if whole:
+            # The reciprocal first: a complex division takes ten times as long.
             spectrum = elementwise(
-                lambda b, d, p, *r: (b + d) / (p + sum(r)), pull, data, A.power, *penalty, out=pull
+                lambda b, d, p, *r: (b + d) * (1 / (p + sum(r))),
+                pull,
+                data,
+                A.power,
+                *penalty,
+                out=pull,
             )
         else:
             B = A
@@ -186,12 +173,14 @@ def hqs(
                 tol=CG_TOLERANCE,
                 n_iter=steps,
             ).spectrum
-        x = A.image(elementwise(lambda s: 1 * s, spectrum), overwrite=True)
+        # The inverse transform destroys its input, which the next stage starts from.
+        copy = spectrum if whole else elementwise(lambda s: 1 * s, spectrum)
+        x = A.image(copy, overwrite=True)
         if prior_last:
             for term, rho in zip(loop.terms, rhos, strict=True):
-                x = loop.prox(term, x, rho, k)
+                x = loop.prox(term, x, rho)
         change, stopped = loop.judge(x, k, len(stages), tol)
-        if loop.told(tell, k, x, stopped):
+        if loop.told(tell, k, x, stopped, None if prior_last else rhos):
             return Solution(x, k, change, CANCELLED)
         if change <= tol:
             return Solution(x, k, change, stopped)
@@ -217,113 +206,3 @@ def _between(
         u = elementwise(lambda a, b, w: w / (w + data_rho) * (a - b), q, y, weights, out=u)
     target = elementwise(lambda a, v: a - 2 * v, q, u, out=seen)
     return A.frame.replace(prediction, target) if target is not seen else prediction, u
-
-
-class _Loop:
-    """What both loops share: the gradient, the terms, the first picture, when to stop."""
-
-    def __init__(self, fidelity: Fidelity, terms: Sequence[Term], start: Array | None) -> None:
-        A, y = fidelity.A, fidelity.y
-        lead = np.broadcast_shapes(
-            tuple(y.shape[: -A.ndim]),
-            tuple(A.otf.shape[: -A.ndim]),
-            () if A.weights is None else tuple(A.weights.shape[: -A.ndim]),
-        )
-        if lead != tuple(y.shape[: -A.ndim]):
-            y = namespace(y).broadcast_to(y, (*lead, *A.shape)) + 0
-        self.A, self.y, self.fidelity = A, y, fidelity
-        self.whole = A.exact and not fidelity.adaptive
-        self.gradient = Gradient(A.ndim, closed=A.boundary != "unknown")
-        self.terms = list(terms)
-        x = A.embed(y) if start is None else start
-        # The loops write into x, which may be the caller's.
-        self.x = 1 * x
-        self._last = self._sample(self.x)
-
-    def columns(self, rhos: Sequence[Any]) -> list[Array]:
-        """Numbers and arrays over leading axes, as arrays that broadcast to images and spectra."""
-        psf = self.A.psf
-        return [like(np.asarray(r, float), psf) if not hasattr(r, "dtype") else r for r in rhos]
-
-    def penalty(self, rhos: Sequence[Any]) -> list[Array]:
-        """Terms of ``sum rho LᵀL`` that broadcast to the half spectrum."""
-        power = self.gradient.power(self.A.domain, self.A.psf)
-        result = []
-        for term, rho in zip(self.terms, self.columns(rhos), strict=True):
-            on_image = term.prior.acts_on == "image"
-            result += [rho + 0 * power[0]] if on_image else [rho * axis for axis in power]
-        return result
-
-    def pull(
-        self,
-        x: Array,
-        rhos: Sequence[Any],
-        duals: list[Array | None] | None,
-        scales: Sequence[Any],
-        *,
-        out: Array | None = None,
-    ) -> tuple[Array, list[Array | None]]:
-        """``sum scale Lᵀ(z − u)`` with the new z and u; without duals ``sum scale Lᵀz``."""
-        total, new = None, []
-        for i, (term, rho, scale) in enumerate(zip(self.terms, rhos, scales, strict=True)):
-            u = duals[i] if duals is not None else None
-            if term.prior.acts_on == "image":
-                v = x if u is None else elementwise(lambda a, b: a + b, x, u)
-                z = self.prox(term, v, rho)
-                part = z
-                if duals is not None:
-                    u = elementwise(lambda a, b: a - b, v, z)
-                    part = elementwise(lambda a, b: a - b, z, u)
-                part = elementwise(lambda a, s: s * a, part, *self.columns([scale]))
-            else:
-                if duals is not None and u is None:
-                    xp = namespace(x)
-                    shape = (self.A.ndim, *x.shape)
-                    u = xp.zeros(shape, dtype=x.dtype, device=device(x))
-                prior, step = term.prior, term.lam / rho
-                part, u = self.gradient.split(
-                    x, lambda v: prior.factor(v, step), u, scale=scale, out=out
-                )
-                out = None
-            total = part if total is None else elementwise(lambda a, b: a + b, total, part)
-            new.append(u)
-        return total, new
-
-    def prox(self, term: Term, v: Array, rho: Any, k: int | None = None) -> Array:
-        """The term's prox; what goes wrong in it says in which iteration."""
-        try:
-            return term.prior.prox(v, term.lam / rho)
-        except ValueError as error:
-            where = "" if k is None else f" (iteration {k})"
-            raise ValueError(f"{error}{where}") from None
-
-    def judge(self, x: Array, k: int, n_iter: int, tol: float) -> tuple[float, str]:
-        """The picture's relative change, and why the loop ends here, if it does."""
-        sample = self._sample(x)
-        spread = float(np.std(sample))
-        change = float(np.sqrt(np.mean((sample - self._last) ** 2)))
-        change = change / spread if spread > 0 else 0.0
-        self._last = sample
-        if change <= tol:
-            return change, f"relative change {change:.1e} after {k} iterations, tol={tol:g}"
-        if k == n_iter:
-            return change, f"n_iter={n_iter} reached at a relative change of {change:.1e}"
-        return change, ""
-
-    def told(self, tell: Tell | None, k: int, x: Array, stopped: str) -> bool:
-        return tell is not None and tell(k, x, lambda: self.objective(x), stopped or None)
-
-    def objective(self, x: Array) -> float | None:
-        """Data term and priors; None if one of them has no value."""
-        total = self.fidelity.value(self.A(x))
-        for term in self.terms:
-            v = x if term.prior.acts_on == "image" else self.gradient(x)
-            value = term.prior.value(v)
-            if value is None:
-                return None
-            total += float(np.mean(to_numpy(term.lam))) * value if term.lam is not None else value
-        return total
-
-    def _sample(self, x: Array) -> np.ndarray:
-        step = max(1, math.floor((math.prod(x.shape) / SAMPLE) ** (1 / self.A.ndim)))
-        return to_numpy(x[(..., *[slice(None, None, step)] * self.A.ndim)]).astype(float)

@@ -16,6 +16,7 @@ import numpy as np
 
 from deconv.arrays import Array, detached, dtype_name, elementwise, is_numpy, namespace
 from deconv.fft import parseval_weights
+from deconv.threads import PARALLEL_BYTES, get_threads, share_out
 
 __all__ = ["MaskedSolution", "masked_data", "masked_solve"]
 
@@ -82,7 +83,9 @@ def masked_solve(
         if A.weights is not None:
             blurred = A.frame.replace(blurred, A.weights * A.crop(blurred))
         seen = A.transform(A.frame.clear_outside(blurred), framed=True)
-        return project(elementwise(lambda k, s, r, v: k * s + r * v, A.adjoint_otf, seen, rho, p))
+        return project(
+            elementwise(lambda k, s, r, v: k * s + r * v, A.adjoint_otf, seen, rho, p, out=seen)
+        )
 
     rhs = masked_data(A, y) if data is None else data
     if z is not None:
@@ -92,6 +95,7 @@ def masked_solve(
     rhs = project(rhs)
     if start is not None:
         x = project(start if "complex" in dtype_name(start) else A.transform(start))
+        x = elementwise(lambda v, b: v + 0 * b, x, rhs)
     else:
         filled = A.transform(A.embed(_filled(A, y)))
         x = elementwise(lambda k, s, i: k * s * i, A.adjoint_otf, filled, inverse)
@@ -100,19 +104,23 @@ def masked_solve(
         x = project(x)
     residual = elementwise(lambda b, q: b - q, rhs, normal(x))
     preconditioned = project(elementwise(lambda r, i: r * i, residual, inverse))
-    direction = preconditioned
+    direction = elementwise(lambda p: 1 * p, preconditioned)
     scale = dot(rhs, project(elementwise(lambda b, i: b * i, rhs, inverse)))
     gamma = dot(residual, preconditioned)
     taken = 0
     while taken < n_iter and _relative(gamma, scale) > tol:
         image_of = normal(direction)
         step = gamma / _above_zero(dot(direction, image_of))
-        x = elementwise(lambda v, d, s: v + s * d, x, direction, step)
-        residual = elementwise(lambda v, d, s: v - s * d, residual, image_of, step)
-        preconditioned = project(elementwise(lambda r, i: r * i, residual, inverse))
+        x = elementwise(lambda v, d, s: v + s * d, x, direction, step, out=x)
+        residual = elementwise(lambda v, d, s: v - s * d, residual, image_of, step, out=residual)
+        preconditioned = project(elementwise(lambda r, i: r * i, residual, inverse, out=image_of))
         previous, gamma = gamma, dot(residual, preconditioned)
         direction = elementwise(
-            lambda p, d, b: p + b * d, preconditioned, direction, gamma / _above_zero(previous)
+            lambda p, d, b: p + b * d,
+            preconditioned,
+            direction,
+            gamma / _above_zero(previous),
+            out=direction,
         )
         taken += 1
         if callback is not None and callback(taken, x):
@@ -126,6 +134,22 @@ def masked_data(A: Any, y: Array) -> Array:
         y = A.weights * y
     seen = A.transform(A.frame.pad(y), framed=True)
     return elementwise(lambda k, s: k * s, A.adjoint_otf, seen)
+
+
+def _vdot(a: np.ndarray, b: np.ndarray) -> Any:
+    """``np.vdot`` on the thread pool, if it is worth the hand-over."""
+    if a.nbytes < PARALLEL_BYTES:
+        return np.vdot(a, b)
+    rows = range(0, len(a), max(1, len(a) // (4 * get_threads())))
+    parts = dict.fromkeys(rows)
+
+    def work(mine: Any) -> None:
+        for i in mine:
+            parts[i] = np.vdot(a[i : i + rows.step], b[i : i + rows.step])
+
+    share_out(work, rows)
+    # In the order of the rows, whichever thread was first.
+    return sum(parts.values())
 
 
 def _filled(A: Any, y: Array) -> Array:
@@ -166,7 +190,7 @@ def _inner_product(A: Any) -> Callable[[Array, Array], Array]:
                 once = np.vdot(u[..., 0], v[..., 0])
                 if tail is not None:
                     once = once + np.vdot(u[..., tail], v[..., tail])
-                total[i] = (2 * np.vdot(u, v) - once).real / pixels
+                total[i] = (2 * _vdot(u, v) - once).real / pixels
             return total.reshape(*lead, *[1] * A.ndim)
 
         return dot

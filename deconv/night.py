@@ -1,0 +1,122 @@
+"""Lights too bright for the sensor: keeping their errors out of the picture around them.
+
+Hardly any unclipped pixel speaks of a lamp, so its brightness is a guess, and whatever the guess is
+wrong by rings through every pixel that the blur mixes with it. Whyte, Sivic and Zisserman (2014)
+therefore split each step: the lights are updated from all data, everything else only from data that
+no light reaches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from deconv.arrays import Array, detached, elementwise, namespace
+from deconv.operators import Blur
+from deconv.sensitivity import SEEN_ENOUGH, inverse, sensitivity
+
+__all__ = ["LOOKS", "Night", "Split"]
+
+# A light is a latent pixel that is brighter than the level by this factor, and of which less than
+# this part of what the frame sees of it is unclipped.
+BRIGHT, TOLD = 1.2, 0.35
+# Data lose weight in proportion to the lights' share in their prediction, all of it at this share.
+SHARE = 0.1
+# Lights are looked for in so many iterations, and then stay what they are: looking for ever gains
+# nothing, and the step changes under the momentum.
+LOOKS = 10
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the lights are, and the weights of the data that the rest is updated from.
+
+    Attributes
+    ----------
+    A : Blur
+    lights : array of bool, domain
+    beside : array, frame
+        Weights of the data; 0 where lights reach.
+    inverse : array, domain
+        1 / sensitivity: of all data for the lights, of those beside them for the rest.
+    """
+
+    A: Blur
+    lights: Array
+    beside: Array
+    inverse: Array
+
+    def gather(self, ratio: Array, *, out: Array | None, **memory: Any) -> Array:
+        """``Aᵀ ratio`` for the lights, ``Aᵀ (beside ratio)`` for the rest; see `Blur.correlate`."""
+        A, xp = self.A, namespace(ratio)
+        part = elementwise(xp.multiply, A.crop(ratio), self.beside)
+        rest = A.correlate(A.frame.pad(part), framed=True, **memory)
+        every = A.correlate(ratio, out=out, framed=True, **memory)
+        return elementwise(xp.where, self.lights, every, rest, out=rest)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What of the scene the clipped pixels hide.
+
+    Attributes
+    ----------
+    A : Blur
+    hidden : array of bool, domain
+        Latent pixels that the frame sees, but mostly in clipped pixels.
+    level : float
+        Brightness of the scene at which pixels clip.
+    b : float
+        Light beside the scene's.
+    seen : array or None
+        The sensitivity, see `deconv.sensitivity`.
+    """
+
+    A: Blur
+    hidden: Array
+    level: float
+    b: float
+    seen: Array | None
+
+    @classmethod
+    def of(cls, A: Blur, y: Array, clipped: Array, b: float) -> Night:
+        """From data `y`, where they are `clipped`, and the light `b` beside the scene's."""
+        xp = namespace(y)
+        seen = sensitivity(A, A.weights, y)
+        told = xp.astype(~clipped, y.dtype)
+        told = sensitivity(A, told if A.weights is None else told * A.weights, y)
+        whole = xp.ones_like(told) if seen is None else seen
+        hidden = elementwise(
+            lambda part, all_: (part < TOLD * all_) & (all_ > SEEN_ENOUGH),
+            detached(told),
+            detached(whole),
+            dtype=np.dtype(bool),
+        )
+        # The mean of the clipped data, not the camera's level: held-out counts are thinned.
+        cut = xp.astype(clipped, y.dtype)
+        level = float(xp.sum(detached(cut * y))) / max(float(xp.sum(cut)), 1.0)
+        return cls(A, hidden, level - b, b, seen)
+
+    def split(self, x: Array) -> Split | None:
+        """How to update the iterate `x`; None where it has no lights."""
+        A, x, xp = self.A, detached(x), namespace(x)
+        limit = BRIGHT * self.level
+        lights = elementwise(lambda h, v: h & (v > limit), self.hidden, x, dtype=np.dtype(bool))
+        if not bool(xp.any(lights)):
+            return None
+        bright = A(elementwise(lambda m, v: xp.where(m, v, 0 * v), lights, x, dtype=x.dtype))
+
+        def weigh(light: Array, every: Array) -> Array:
+            every = every + self.b
+            # A prediction may round to zero or below where there is no light at all.
+            dark = every <= 0
+            share = light / xp.where(dark, xp.ones_like(every), every)
+            return xp.where(dark, xp.ones_like(every), 1 - xp.clip(share / SHARE, 0, 1))
+
+        beside = elementwise(weigh, bright, A(x))
+        weights = beside if A.weights is None else beside * A.weights
+        rest = inverse(sensitivity(A, weights, x))
+        every = xp.ones_like(rest) if self.seen is None else inverse(self.seen)
+        return Split(A, lights, beside, elementwise(xp.where, lights, every, rest, dtype=x.dtype))

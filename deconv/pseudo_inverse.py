@@ -1,0 +1,352 @@
+"""The pseudo-inverse of a blur as a few pairs of 1-D filters: restoration as plain convolution.
+
+One inverse kernel serves any number of frames, and its filter pairs are the first layers of the
+convolutional networks of Xu et al. (2014).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from deconv import evidence
+from deconv.arrays import (
+    Array,
+    channels_first,
+    checked,
+    choose,
+    detached,
+    device,
+    dtype_name,
+    elementwise,
+    floating,
+    like,
+    namespace,
+    number,
+    to_numpy,
+    whole,
+)
+from deconv.fft import centred_rfftn, fast_shape, irfftn, parseval_weights, rfftn
+from deconv.operators import BOUNDARIES, Blur, observe
+from deconv.operators.checks import checked_psf
+from deconv.operators.frame import Frame
+from deconv.progress import Callback, report
+
+__all__ = ["FilterBank", "filter_bank", "pseudo_inverse"]
+
+SPECTRA = ("power-law", "constant")
+# Noise of a tenth of the picture's contrast: safe where nothing is known.
+SNR = 100.0
+# Share of the kernel's energy that an automatic rank leaves out; 1e-3 costs up to 0.2 dB.
+LEFT_OUT = 1e-4
+SIZE = 121
+
+
+@dataclass(frozen=True, eq=False)
+class FilterBank:
+    """An inverse kernel as a sum of separable ones, ``sum_j weights[j] columns[j] rows[j]^T``.
+
+    Attributes
+    ----------
+    columns, rows : array (rank, size)
+        Unit vectors along Y and along X; within each set they are orthogonal.
+    weights : array (rank,)
+        Singular values, largest first.
+    window_error : float
+        Share of the whole inverse's energy outside the window.
+    rank_error : float
+        Share of the window's energy that the rank leaves out.
+    """
+
+    columns: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+    window_error: float
+    rank_error: float
+    _spectra: dict[Any, Array] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        """Side of the window."""
+        return int(self.rows.shape[1])
+
+    @property
+    def rank(self) -> int:
+        """Number of filter pairs."""
+        return int(self.rows.shape[0])
+
+    @property
+    def error(self) -> float:
+        """Share of the whole inverse's energy that window and rank leave out."""
+        return self.window_error + (1 - self.window_error) * self.rank_error
+
+    @cached_property
+    def kernel(self) -> np.ndarray:
+        """The inverse kernel (size, size) of this rank, centre at ``size // 2``."""
+        kernel: np.ndarray = np.einsum("jy,j,jx->yx", self.columns, self.weights, self.rows)
+        kernel.setflags(write=False)
+        return kernel
+
+    def __call__(
+        self, image: Any, *, channel_axis: int | None = None, boundary: str = "unknown"
+    ) -> Array:
+        """Frames convolved with the kernel, by FFT; its spectrum is kept for the next call.
+
+        On a CPU that beats the ``2 rank size`` products a pixel of the filter pairs. Beyond an
+        unknown boundary the frame goes on smoothly. Its mean is kept, except with "zero".
+
+        Parameters
+        ----------
+        image : array (Y, X); with `channel_axis` a stack of colours or frames
+            In any unit, without NaN: `deconv.pseudo_inverse.filter_bank` takes those.
+        channel_axis : int, optional
+            Axis that holds colours or frames.
+        boundary : {"unknown", "periodic", "zero"}
+            What lies beyond the frame; see `deconv.Blur`.
+        """
+        image, holes = checked(image, "image")
+        choose(boundary, BOUNDARIES, "boundary")
+        if holes:
+            raise ValueError("image has NaN pixels; expected none (filter_bank takes them)")
+        y = channels_first(image, 2, channel_axis)
+        xp, shape = namespace(y), tuple(y.shape[-2:])
+        frame = Frame.place(shape, (self.size, self.size), boundary)
+        if min(frame.domain) < self.size:
+            raise ValueError(
+                f"image has spatial shape {shape}; a periodic one must hold the window of "
+                f"{self.size} pixels: make the bank with a smaller size"
+            )
+        # The formula would damp the mean with the noise.
+        mean = 0.0 if boundary == "zero" else xp.mean(y, axis=(-2, -1), keepdims=True)
+        y = y - mean
+        y = frame.pad(y) if boundary == "zero" else frame.extend(y)
+        key = (frame.domain, dtype_name(y), xp.__name__, str(device(y)))
+        otf = self._spectra.get(key)
+        if otf is None:
+            otf = centred_rfftn(like(self.kernel, y), frame.domain)
+            self._spectra.clear()
+            self._spectra[key] = otf
+        spectrum = elementwise(lambda k, s: k * s, otf, rfftn(y, 2))
+        x = frame.crop(irfftn(spectrum, frame.domain, overwrite=True)) + mean
+        return x if channel_axis is None else xp.moveaxis(x, 0, channel_axis)
+
+
+def pseudo_inverse(
+    psf: Any,
+    *,
+    snr: float | None = None,
+    spectrum: str = "power-law",
+    rank: int | None = None,
+    size: int | None = None,
+) -> FilterBank:
+    r"""The truncated Wiener inverse of a psf, as pairs of 1-D filters.
+
+    .. math:: k^\dagger = \mathcal F^{-1}\!\left[\frac{\bar K}{|K|^2 + R}\right], \qquad
+              R = \frac{\text{noise power}}{\text{signal power}}
+
+    cropped to a window and cut to its best approximation of `rank` terms (singular values).
+
+    Parameters
+    ----------
+    psf : array (Y, X)
+        Non-negative, sums to 1, centre at ``size // 2``.
+    snr : float, optional
+        Variance of the sharp picture over that of the noise, above 0; 100 when None.
+    spectrum : {"power-law", "constant"}
+        How the signal's power falls off with frequency: as ``1 / (f0^2 + |f|^2)``, as in
+        photographs, or not at all, ``R = 1 / snr``, the formula of Xu et al. On photographs with
+        noise of 1 %, the power law restores 3 dB better.
+    rank : int, optional
+        Number of pairs; as many as leave out 1e-4 of the energy when None.
+    size : int, optional
+        Side of the window, odd; 121 when None. An inverse reaches far beyond its psf.
+
+    Returns
+    -------
+    FilterBank
+        Callable on frames; filters in float64, or float32 for a psf of that type.
+
+    References
+    ----------
+    Xu, Ren, Liu and Jia (2014), "Deep convolutional neural network for image deconvolution", NIPS
+    (section 3).
+
+    Examples
+    --------
+    >>> import deconv
+    >>> bank = pseudo_inverse(deconv.psf.gaussian(1.5), rank=4, size=41)
+    >>> bank.rows.shape, bank.error < 1e-3
+    ((4, 41), True)
+    """
+    psf = to_numpy(floating(psf, "psf"))
+    if psf.ndim != 2:
+        raise ValueError(
+            f"psf has shape {psf.shape}; expected two axes: filter pairs are for these"
+        )
+    size, rank = _checked(size, rank)
+    snr = SNR if snr is None else number(snr, "snr", low=0, strict=True)
+    choose(spectrum, SPECTRA, "spectrum")
+    grid = _grid(size, psf.shape)
+    psf = checked_psf(psf, grid)
+    law, variance = _law(spectrum, grid)
+    return _bank(psf, law * (variance / snr), grid, rank, size)
+
+
+def filter_bank(
+    image: Any,
+    psf: Any,
+    *,
+    snr: float | None = None,
+    spectrum: str = "power-law",
+    rank: int | None = None,
+    size: int | None = None,
+    boundary: str = "unknown",
+    weights: Any = None,
+    channel_axis: int | None = None,
+    callback: Callback | None = None,
+) -> Array:
+    """Restore an image by convolution with the pseudo-inverse of its psf, its noise found.
+
+    One convolution; `deconv.wiener` is 0.8 to 1.6 dB better on photographs, most of it because it
+    estimates what lies beyond the frame.
+
+    Parameters
+    ----------
+    image : array (Y, X); with `channel_axis` one axis more
+        Blurred image in any unit. NaN pixels are unobserved: they take the average around them.
+    psf : array or operator
+        Sums to 1, centre at ``size // 2``. With a `channel_axis` it may have one psf per channel.
+    snr : float, optional
+        Variance of the sharp picture over that of the noise; estimated for each channel when None.
+    spectrum, rank, size
+        See `pseudo_inverse`.
+    boundary : {"unknown", "periodic", "zero"}
+        What lies beyond the frame; see `deconv.Blur`. The mean level is kept, except with "zero".
+    weights : array, optional
+        Weight in [0, 1] of each pixel; 0 for unobserved ones.
+    channel_axis : int, optional
+        Axis that holds colours or separate images.
+    callback : callable, optional
+        Called once, with a `deconv.progress.State`.
+
+    Returns
+    -------
+    array
+        Restored image with the shape, floating dtype and scale of `image`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad input, naming the argument, before any work is done.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> scene = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((8, 8)))
+    >>> A = deconv.Blur(deconv.psf.gaussian(1.5), scene.shape, boundary="periodic")
+    >>> restored = filter_bank(A(scene), A.psf, snr=1e4, boundary="periodic")
+    >>> bool(np.abs(restored - scene).mean() < 0.7 * np.abs(A(scene) - scene).mean())
+    True
+    """
+    if snr is not None:
+        snr = number(snr, "snr", low=0, strict=True)
+    choose(spectrum, SPECTRA, "spectrum")
+    seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
+    A, y = seen.A, seen.y
+    if A.ndim != 2:
+        raise ValueError(f"psf has {A.ndim} spatial axes; expected 2: filter pairs are for these")
+    most = min(A.shape) if A.boundary == "periodic" else SIZE
+    size, rank = _checked(size, rank, min(SIZE, most - 1 + most % 2))
+    banks = _banks(A, y, snr, spectrum, rank, size)
+    if A.weights is not None:
+        y = _filled(A, y)
+    if y.ndim == 2:
+        x = banks[0](y, boundary=A.boundary)
+    else:
+        channels = [bank(y[i, ...], boundary=A.boundary) for i, bank in enumerate(banks)]
+        x = namespace(y).stack(channels)
+    x = A.frame.pad(x)
+    tell = report(callback, 1, seen.finish)
+    if tell:
+        tell(1, x)
+    return seen.finish(x)
+
+
+# --- the kernel ----------------------------------------------------------------------------------
+
+
+def _bank(
+    psf: np.ndarray, ratio: np.ndarray, grid: tuple[int, int], rank: int | None, size: int
+) -> FilterBank:
+    """Window and singular vectors of the inverse with this noise-to-signal ratio on `grid`."""
+    otf = centred_rfftn(psf.astype(float), grid)
+    inverse = np.fft.fftshift(irfftn(otf.conj() / (np.abs(otf) ** 2 + ratio), grid))
+    y, x = (n // 2 - size // 2 for n in grid)
+    columns, values, rows = np.linalg.svd(inverse[y : y + size, x : x + size])
+    energy = np.square(values)
+    beyond = np.append(np.cumsum(energy[::-1])[-2::-1], 0.0) / energy.sum()
+    rank = rank or int(np.argmax(beyond <= LEFT_OUT)) + 1
+    return FilterBank(
+        np.ascontiguousarray(columns[:, :rank].T, psf.dtype),
+        np.ascontiguousarray(rows[:rank], psf.dtype),
+        values[:rank].astype(psf.dtype),
+        max(0.0, 1 - float(energy.sum() / np.square(inverse).sum())),
+        float(beyond[rank - 1]),
+    )
+
+
+def _banks(
+    A: Blur, y: Array, snr: float | None, spectrum: str, rank: int | None, size: int
+) -> list[FilterBank]:
+    """The bank of each channel."""
+    psfs, lead = to_numpy(A.psf), tuple(y.shape[:-2])
+    psfs = np.broadcast_to(psfs, (*lead, *psfs.shape[-2:]))
+    grid = _grid(size, psfs.shape[-2:])
+    law, variance = _law(spectrum, grid)
+    scale = np.full(lead, variance / (snr or 1.0))
+    if snr is None:
+        look: Any = {"weights": A.weights, "ndim": 2, "periodic": A.boundary == "periodic"}
+        found = evidence.estimate(detached(y), detached(A.psf), **look)
+        # A constant spectrum stands for a power law of the same variance.
+        scale *= found.sigma**2 / (found.power * _law("power-law", grid)[1])
+    return [_bank(psfs[i], law * scale[i], grid, rank, size) for i in np.ndindex(lead)]
+
+
+def _law(spectrum: str, grid: tuple[int, ...]) -> tuple[np.ndarray, float]:
+    """Form of the noise-to-signal ratio on the half spectrum, and the variance of its inverse."""
+    if spectrum == "constant":
+        return np.ones((1, 1)), 1.0
+    law = evidence.power_law(grid, 0.5 / math.sqrt(math.prod(grid)))
+    share = parseval_weights(grid[-1], law)
+    return law, float(np.mean((1 / law) @ share) / share.sum())
+
+
+def _grid(size: int, psf_shape: tuple[int, ...]) -> tuple[int, int]:
+    """A period in which the inverse has died away long before it meets itself."""
+    side = max(4 * size, 8 * max(psf_shape), 64)
+    return fast_shape((side, side))  # type: ignore[return-value]
+
+
+def _checked(size: int | None, rank: int | None, default: int = SIZE) -> tuple[int, int | None]:
+    size = default if size is None else whole(size, "size", low=1)
+    if size % 2 == 0:
+        raise ValueError(f"size={size}; expected an odd number of pixels, with a centre")
+    if rank is not None and whole(rank, "rank", low=1) > size:
+        raise ValueError(f"rank={rank}; expected at most the window's size, {size}")
+    return size, rank
+
+
+def _filled(A: Blur, y: Array) -> Array:
+    """`y` with unobserved pixels set to the average that the psf sees around them."""
+    xp = namespace(y)
+    weights = xp.broadcast_to(A.weights, y.shape)
+    light, seen = (A.crop(A.blur(A.frame.pad(v))) for v in (weights * y, weights))
+    total = xp.sum(weights, axis=(-2, -1), keepdims=True) + 1e-6
+    mean = xp.sum(weights * y, axis=(-2, -1), keepdims=True) / total
+    # Where the psf sees next to nothing, the mean decides.
+    around = (light + 0.01 * mean) / (seen + 0.01)
+    return weights * y + (1 - weights) * around
