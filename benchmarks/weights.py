@@ -10,6 +10,7 @@ library and as refitted.
     python -m benchmarks.weights                      # all settings
     python -m benchmarks.weights tv "tv, colour"      # some
     python -m benchmarks.weights --csv weights.csv    # kept: a second run only fits
+    python -m benchmarks.weights tv --sure            # and what lam="sure" loses
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import deconv
-from benchmarks.protocol import grey, machine, observed, psnr, training_picture
+from benchmarks.protocol import DATA, grey, machine, observed, psnr, training_picture
 from deconv import evidence, psf
 from deconv.evidence import Evidence
 from deconv.prior_weight import Rule, hyper_laplacian_rule, l0_gradient_rule, tv_rule
@@ -34,7 +35,7 @@ from deconv.variational import hyper_laplacian, l0_gradient, tv
 NOISE = (0.004, 0.08)
 OCTAVES = np.linspace(-3, 3, 9)
 SIZE = 240
-COLUMNS = ("setting", "case", "sigma", "gradient", "dof", "lam", *(f"{k:+.2f}" for k in OCTAVES))
+VOLUMES = ("flowdec/bars-25pct_actual.tif", "deconwolf/dapi_001.tif")
 
 
 class Setting(NamedTuple):
@@ -96,11 +97,25 @@ def random_psf(rng: np.random.Generator) -> np.ndarray:
     return psf.trajectory(int(rng.integers(9, 36)), rng=rng)
 
 
-def volume(rng: np.random.Generator) -> np.ndarray:
-    """Cells on [0, 1]: smooth blobs of even brightness with texture, on a dim background."""
+def volume(case: int, rng: np.random.Generator) -> np.ndarray:
+    """Every fourth time bars, every fourth a nucleus from a microscope, else synthetic cells."""
+    from skimage import io
+
+    measured = [DATA / "science" / name for name in VOLUMES]
+    if case % 4 < 2 and measured[case % 4].exists():
+        scene = io.imread(measured[case % 4]).astype(np.float32)
+        if case % 4:  # binned: the microscope's own noise is no structure
+            scene = scene[:, 40:200, :100].reshape(40, 80, 2, 50, 2).mean((2, 4))
+        low, high = np.quantile(scene, (0.01, 0.999))
+        return (scene - low) / (high - low)
+    return cells(rng)
+
+
+def cells(rng: np.random.Generator) -> np.ndarray:
+    """Smooth blobs of even brightness with texture, on a dim background, within about [0, 1]."""
     from scipy.ndimage import gaussian_filter
 
-    shape = (52, 84, 84)
+    shape = (40, 72, 72)
     scene = np.full(shape, rng.uniform(0, 0.2))
     for _ in range(rng.integers(2, 6)):
         field = gaussian_filter(rng.normal(size=shape), rng.uniform(2, 7))
@@ -116,8 +131,9 @@ def problem(kind: str, case: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(case)
     sigma = float(np.exp(rng.uniform(*np.log(NOISE))))
     if kind == "volume":
-        blur = psf.gaussian((rng.uniform(1, 2.5), *[rng.uniform(0.7, 1.8)] * 2))
-        return (*observed(volume(rng), blur, sigma, case), blur)
+        widths = (rng.uniform(1, 2), *[rng.uniform(0.7, 1.5)] * 2)
+        blur = psf.gaussian(widths, truncate=2.5)
+        return (*observed(volume(case, rng), blur, sigma, case), blur)
     blur = random_psf(rng)
     scene = training_picture(case)
     room = [max(n - SIZE - k, 0) for n, k in zip(scene.shape[:2], blur.shape, strict=True)]
@@ -176,14 +192,14 @@ class Curve:
         self.best, self.where = float(values.max()), float(fine[values.argmax()])
 
     def loss(self, log_lam: float) -> float:
-        """dB lost with this weight against the best one."""
+        """What is lost, in dB, with this weight against the best one."""
         inside = float(np.clip(log_lam, self.places[0], self.places[-1]))
         beyond = abs(log_lam - inside) * 2.0
         return self.best - float(self.spline(inside)) + beyond
 
 
 def losses(rule: Rule, curves: list[Curve]) -> np.ndarray:
-    """dB lost by a rule in each case."""
+    """What a rule loses in each case, in dB."""
     c, q, a, b = rule
     result = []
     for one in curves:
@@ -206,43 +222,69 @@ def refitted(rule: Rule, curves: list[Curve]) -> Rule:
     return Rule(float(np.exp(theta[0])), rule.q, float(theta[1]), float(theta[2]))
 
 
-def main() -> None:
-    """Print rules and losses."""
+# --- tables --------------------------------------------------------------------------------------
+
+
+def tabulated(names: list[str], path: Path | None, jobs: int) -> list[list[Any]]:
+    """The curves of all cases of some settings; those at `path` are not computed again."""
     from tqdm import tqdm
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("settings", nargs="*", help="; ".join(SETTINGS))
-    parser.add_argument("--csv", type=Path, help="table of curves, read and added to")
-    parser.add_argument("--jobs", type=int, default=1)
-    options = parser.parse_args()
-    names = options.settings or list(SETTINGS)
-    rows = []
-    if options.csv and options.csv.exists():
-        with options.csv.open() as file:
+    rows: list[list[Any]] = []
+    if path and path.exists():
+        with path.open(newline="") as file:
             rows = list(csv.reader(file))
     done = {(row[0], int(row[1])) for row in rows}
     wanted = [(name, case) for name in names for case in range(SETTINGS[name].cases)]
-    open_ = [pair for pair in wanted if pair not in done]
-    deconv.fft.set_threads(1)
-    with ProcessPoolExecutor(options.jobs) as pool:
-        for row in tqdm(pool.map(curve, *zip(*open_, strict=True)), total=len(open_), leave=False) if open_ else ():
+    missing = [pair for pair in wanted if pair not in done]
+    with ProcessPoolExecutor(jobs) as pool:
+        found = pool.map(curve, [n for n, _ in missing], [case for _, case in missing])
+        for row in tqdm(found, total=len(missing), leave=False):
             rows.append(row)
-            if options.csv:
-                with options.csv.open("a", newline="") as file:
+            if path:
+                with path.open("a", newline="") as file:
                     csv.writer(file).writerow(row)
+    return [row for row in rows if (row[0], int(row[1])) in set(wanted)]
+
+
+def loss_of_sure(row: list[Any]) -> float:
+    """What ``lam="sure"`` loses in the case of a row, in dB."""
+    setting = SETTINGS[row[0]]
+    image, truth, blur = problem(setting.kind, int(row[1]))
+    found = setting.restore(image, blur.astype(image.dtype), lam="sure")
+    return Curve(row).best - psnr(truth, found)
+
+
+def shown(lost: np.ndarray) -> str:
+    """Mean and worst."""
+    return f"{np.mean(lost):.3f} ({np.max(lost):.2f})"
+
+
+def main() -> None:
+    """Print rules and losses."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("settings", nargs="*", help="; ".join(SETTINGS))
+    parser.add_argument("--csv", type=Path, help="table of curves, read and added to")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
+    parser.add_argument("--sure", action="store_true", help='also the loss of lam="sure"')
+    options = parser.parse_args()
+    deconv.fft.set_threads(1)
+    names = options.settings or list(SETTINGS)
+    rows = tabulated(names, options.csv, options.jobs)
     print(machine())
-    print("| setting | rule: loss (worst) | refitted | c | a | b |\n|---|---|---|---|---|---|")
+    print("dB lost on held-out cases, mean (worst)")
+    print("| setting | rule | refitted | c | a | b | sure |\n|---|---|---|---|---|---|---|")
     for name in names:
-        mine = [row for row in rows if row[0] == name and int(row[1]) < SETTINGS[name].cases]
-        training = [Curve(row) for row in mine if int(row[1]) % 3]
-        held_out = [Curve(row) for row in mine if int(row[1]) % 3 == 0]
+        training = [Curve(row) for row in rows if row[0] == name and int(row[1]) % 3]
+        held_out = [row for row in rows if row[0] == name and int(row[1]) % 3 == 0]
+        curves = [Curve(row) for row in held_out]
         rule = SETTINGS[name].rule
         new = refitted(rule, training)
-        old, lost = losses(rule, held_out), losses(new, held_out)
-        print(
-            f"| {name} | {old.mean():.3f} ({old.max():.2f}) | {lost.mean():.3f} ({lost.max():.2f}) "
-            f"| {new.c:.3g} | {new.a:.3f} | {new.b:.3f} |"
-        )
+        found = [shown(losses(rule, curves)), shown(losses(new, curves))]
+        found += [f"{new.c:.3g}", f"{new.a:.3f}", f"{new.b:.3f}"]
+        if options.sure:
+            with ProcessPoolExecutor(options.jobs) as pool:
+                found.append(shown(np.array(list(pool.map(loss_of_sure, held_out)))))
+        print(f"| {name} | {' | '.join(found)} |", flush=True)
 
 
 if __name__ == "__main__":

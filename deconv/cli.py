@@ -13,6 +13,7 @@ import typer
 
 from deconv import batch, io, methods
 from deconv.methods import Method
+from deconv.progress import History, State
 
 __all__ = ["app", "main"]
 
@@ -109,6 +110,9 @@ def deblur(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Make outputs again that exist, even the inputs.")
     ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a figure of how the iterations converged.")
+    ] = None,
     progress: Annotated[
         bool | None, typer.Option(help="Progress bars; the default shows them on a terminal.")
     ] = None,
@@ -125,11 +129,24 @@ def deblur(
         say=_say,
     )
     job.check()
+    if plot is not None and not plot.parent.is_dir():
+        raise FileNotFoundError(f"the folder {plot.parent} of --plot does not exist")
     tasks = batch.plan(inputs, out, overwrite)
     failures = done = skipped = 0
-    with _bars(len(tasks), progress) as (advance, callback):
+    histories: dict[str, History] = {}
+    history = History()
+    with _bars(len(tasks), progress) as (advance, show):
+
+        def callback(state: State) -> None:
+            show(state)
+            if plot is not None:
+                history(state)
+
         for outcome in batch.run(tasks, job, overwrite=overwrite, callback=callback):
             advance()
+            if history.iterations:
+                histories[outcome.source.name] = history
+            history = History()
             if outcome.error is not None:
                 if len(tasks) == 1:
                     raise _as_input_error(outcome)
@@ -141,10 +158,24 @@ def deblur(
                     _say(f"{outcome.target} exists; skipped (--overwrite makes it again)")
             else:
                 done += 1
+    if plot is not None:
+        _plot(histories, plot)
     if len(tasks) > 1:
         _say(f"{done} restored, {skipped} skipped, {failures} failed")
     if failures:
         raise typer.Exit(1)
+
+
+def _plot(histories: dict[str, History], path: Path) -> None:
+    if not histories:
+        _say(f"{path} not written: no iterations")
+        return
+    from deconv import figures
+
+    figures.convergence(histories, path=path)
+    for name, history in histories.items():
+        if history.stopped:
+            _say(f"{name}: {history.stopped}")
 
 
 def _as_input_error(outcome: batch.Outcome) -> Exception:

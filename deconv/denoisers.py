@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from deconv.arrays import choose, number, whole
-from deconv.threads import share_out
 
 __all__ = ["DENOISERS", "denoiser"]
 
@@ -19,9 +17,7 @@ Denoiser: TypeAlias = Callable[[np.ndarray, float], np.ndarray]
 TV_WEIGHT = 0.75
 NL_MEANS_WIDTH = 0.7
 DCT_THRESHOLD = 2.7
-# Side of a block by the number of spatial axes, and rows of them that a thread takes at a time.
-SIDE = {1: 16, 2: 8, 3: 4}
-BAND = 32
+SIDE = {1: 16, 2: 8, 3: 4}  # of a block, by the number of spatial axes
 
 
 def denoiser(name: str = "dct", *, ndim: int = 2) -> Denoiser:
@@ -123,32 +119,24 @@ def _dct_channel(x: np.ndarray) -> np.ndarray:
     length = padded.shape[-1] - side + 1
     blocks = np.lib.stride_tricks.sliding_window_view(padded, length, axis=-1)
 
-    def work(bands: Sequence[Sequence[tuple[int, ...]]]) -> None:
-        for line in itertools.chain(*bands):
-            place = tuple(slice(i, i + side) for i in line)
-            kept = _product(basis, np.ascontiguousarray(blocks[place]).reshape(-1, length))
-            large = np.abs(kept) > DCT_THRESHOLD
-            large[0] = True
-            kept *= large
-            # A block of few coefficients has little noise left, and so counts for more.
-            weight = 1 / np.count_nonzero(large, axis=0).astype(x.dtype)
-            clean = (_product(basis.T, kept) * weight).reshape(*[side] * x.ndim, length)
-            for k in range(side):
-                total[(*place, slice(k, k + length))] += clean[..., k, :]
-                norm[(*place, slice(k, k + length))] += weight
-
-    lines = list(np.ndindex(*(n - side + 1 for n in padded.shape[:-1])))
-    per_row = max(1, len(lines) // max(1, padded.shape[0] - side + 1))
-    bands = [lines[i : i + BAND * per_row] for i in range(0, len(lines), BAND * per_row)]
-    # Neighbouring bands share rows, every second one does not.
-    for start in (0, 1):
-        share_out(work, bands[start::2])
+    for line in np.ndindex(*(n - side + 1 for n in padded.shape[:-1])):
+        place = tuple(slice(i, i + side) for i in line)
+        kept = _product(basis, np.ascontiguousarray(blocks[place]).reshape(-1, length))
+        large = np.abs(kept) > DCT_THRESHOLD
+        large[0] = True
+        kept *= large
+        # A block of few coefficients has little noise left, and so counts for more.
+        weight = 1 / np.count_nonzero(large, axis=0).astype(x.dtype)
+        clean = (_product(basis.T, kept) * weight).reshape(*[side] * x.ndim, length)
+        for k in range(side):
+            total[(*place, slice(k, k + length))] += clean[..., k, :]
+            norm[(*place, slice(k, k + length))] += weight
     inside = (slice(side - 1, 1 - side),) * x.ndim
     return np.asarray(total[inside] / norm[inside])
 
 
 def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """``a @ b`` in pieces too small for BLAS to share out among threads that fight with ours."""
+    """``a @ b`` in pieces that BLAS does not share out: on a busy machine its threads stall."""
     out = np.empty((len(a), b.shape[1]), b.dtype)
     for start in range(0, b.shape[1], 64):
         piece = slice(start, start + 64)

@@ -5,6 +5,7 @@ The solver `deconv.l0_gradient` is this with a front; ring suppression needs it 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from deconv.fidelity import Fidelity
 from deconv.prior_weight import l0_gradient_rule
 from deconv.priors import L0Gradient
 from deconv.problem import LEAST_RHO, Problem, Solve
+from deconv.ringing import suppress
 from deconv.splitting import Solution, hqs
 
 __all__ = ["dering", "flat_solver"]
@@ -36,7 +38,7 @@ def flat_solver(problem: Problem, channels: int, n_iter: int, steps: int) -> Sol
     return solve
 
 
-def dering(restored: Array, problem: Problem, strength: float) -> Array:
+def dering(restored: Array, strength: float, pose: Callable[[], Problem]) -> Array:
     """`restored`, in the user's layout, without `strength` of the ringing beside its edges.
 
     The companion that knows no ringing is the L0-gradient restoration of the same problem; see
@@ -44,9 +46,7 @@ def dering(restored: Array, problem: Problem, strength: float) -> Array:
     """
     if strength == 0:
         return restored
-    from deconv.ringing import suppress
-
-    problem, channels = problem.coupled()
+    problem, channels = pose().coupled()
     solve = flat_solver(problem, channels, STAGES, STEPS)
     smooth = problem.restore(solve, l0_gradient_rule(problem.ndim, channels), None, STAGES, None)
     result = suppress(restored, smooth, strength=strength, channel_axis=problem.seen.channel_axis)

@@ -15,7 +15,7 @@ from deconv.prior_weight import Rule
 from deconv.priors import Denoiser
 from deconv.problem import pose
 from deconv.progress import Callback
-from deconv.splitting import Solution, Term, hqs
+from deconv.splitting import Solution, hqs
 
 __all__ = ["plug_and_play"]
 
@@ -102,12 +102,13 @@ def plug_and_play(
     prior = Denoiser(_named(denoise, problem.ndim) if isinstance(denoise, str) else denoise)
 
     def solve(fidelity: Fidelity, lam: np.ndarray, start: Any, tell: Any) -> Solution:
-        terms = [Term(prior, float(lam), [float(lam / level**2) for level in levels])]
+        terms = problem.stages(prior, lam, [lam / level**2 for level in levels])
         return hqs(fidelity, terms, steps=steps, start=start, tell=tell)
 
     # The weight of the denoiser is a rule without the spectrum: 0.23 sigma^2.
     rule = Rule(WEIGHT * (noise / float(problem.found.sigma)) ** 2, 2.0, 0.0, 0.0)
-    return dering(problem.restore(solve, rule, None, n_iter, callback), problem, deringing)
+    restored = problem.restore(solve, rule, None, n_iter, callback)
+    return dering(restored, deringing, lambda: problem)
 
 
 def _named(name: str, ndim: int) -> Callable[[Array, float], Array]:

@@ -28,9 +28,11 @@ from deconv.prior_weight import Rule
 from deconv.priors import Box, Prior
 from deconv.progress import Callback, report
 from deconv.ratio import checked_noise
+from deconv.saturation import clip_level
 from deconv.splitting import Solution, Term
+from deconv.sure import best_weight
 
-__all__ = ["LEAST_RHO", "RULES", "Problem", "Solve", "checked_lam", "pose"]
+__all__ = ["LEAST_RHO", "RULES", "Problem", "Solve", "checked_lam", "pose", "posed"]
 
 RULES = ("sure",)
 # The rms gradient of typical pictures on [0, 1]: schedules in picture units are for these.
@@ -118,11 +120,11 @@ class Problem:
         weight = rule.weight(self.found) * self.scale
         if isinstance(lam, float):
             weight = lam + 0 * weight
-        elif lam == "sure":
-            from deconv.sure import best_weight
-
-            weight = best_weight(solve, self, weight)
         start = self._careful_start(solve, weight) if self.fidelity.noise is not None else None
+        if lam == "sure":
+            weight = best_weight(
+                lambda data, lam: solve(data, lam, start, None).image, self, weight
+            )
         tell = report(callback, n_iter, lambda x: self.finish(x, copy=True))
         return self.finish(solve(self.fidelity, weight, start, tell).image)
 
@@ -136,8 +138,7 @@ class Problem:
 
     def stages(self, prior: Prior, lam: np.ndarray, rhos: list[np.ndarray]) -> list[Term]:
         """Terms of `hqs`: the prior with one penalty per stage, and the bounds."""
-        terms = [Term(prior, self.column(lam), [self.column(rho) for rho in rhos])]
-        return terms + [term._replace(rho=[term.rho] * len(rhos)) for term in self.box()]
+        return [Term(prior, self.column(lam), [self.column(rho) for rho in rhos]), *self.box()]
 
     def box(self) -> list[Term]:
         """The bounds as a term, if there are any."""
@@ -170,15 +171,23 @@ def pose(
         gain = number(gain, "gain", low=0, strict=True)
     box = None if bounds is None else _box(bounds)
     seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
-    A, y = seen.A, seen.y
-    lead = tuple(y.shape[: -A.ndim])
     if sigma is not None:
-        sigma = checked_noise(sigma, lead)
-    level = None
-    if saturation is not None:
-        from deconv.saturation import clip_level
+        sigma = checked_noise(sigma, tuple(seen.y.shape[: -seen.A.ndim]))
+    problem = posed(seen, sigma=sigma, gain=gain, saturation=saturation, outliers=outliers)
+    return replace(problem, bounds=box)
 
-        level = clip_level(y, saturation, A.weights)
+
+def posed(
+    seen: Observation,
+    *,
+    sigma: np.ndarray | None = None,
+    gain: float | str | None = None,
+    saturation: float | str | None = None,
+    outliers: bool = False,
+) -> Problem:
+    """The problem of an observation that was validated already."""
+    A, y = seen.A, seen.y
+    level = clip_level(y, saturation, A.weights)
     clipped = None if level is None else y >= level
     trusted = A.weights
     if clipped is not None:
@@ -202,7 +211,7 @@ def pose(
     if outliers:
         noise = float(np.sqrt(np.mean(np.square(found.sigma))))
         spread = float(np.ptp(to_numpy(y))) or 1.0
-    return Problem(seen, Fidelity(A, y, clipped, noise, spread), found, scale, box)
+    return Problem(seen, Fidelity(A, y, clipped, noise, spread), found, scale)
 
 
 def checked_lam(lam: Any) -> float | str | None:

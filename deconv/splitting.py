@@ -145,7 +145,7 @@ def hqs(
         if prior_last:
             pull = elementwise(lambda v, *r: sum(r) * v, x, *loop.columns(rhos))
         else:
-            pull, _ = loop.pull(x, rhos, None, rhos)
+            pull, _ = loop.pull(loop.within(x), rhos, None, rhos)
         pull = A.transform(pull)
         penalty = loop.penalty(rhos)
         if whole:
@@ -178,9 +178,9 @@ def hqs(
         x = A.image(copy, overwrite=True)
         if prior_last:
             for term, rho in zip(loop.terms, rhos, strict=True):
-                x = loop.prox(term, x, rho)
+                x = loop.within(loop.prox(term, x, rho))
         change, stopped = loop.judge(x, k, len(stages), tol)
-        if loop.told(tell, k, x, stopped, None if prior_last else rhos):
+        if loop.told(tell, k, x, stopped, None if prior_last else stages[-1]):
             return Solution(x, k, change, CANCELLED)
         if change <= tol:
             return Solution(x, k, change, stopped)
@@ -197,8 +197,11 @@ def _between(
     """
     A, y = fidelity.A, fidelity.y
     seen = A.crop(prediction)
+    # What is no outlier is judged by the prediction itself: the dual is what the data pull it by.
+    weights = fidelity.weights(seen) if fidelity.noise is not None else None
     q = elementwise(lambda p, v: p + v, seen, u, out=seen)
-    weights = fidelity.weights(q)
+    if weights is None:
+        weights = fidelity.weights(q)
     if weights is None:
         share = 1 / (1 + data_rho)
         u = elementwise(lambda a, b: share * (a - b), q, y, out=u)

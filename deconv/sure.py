@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deconv.arrays import Array, detached, like, to_numpy
+from deconv.arrays import detached, like, to_numpy
 
 if TYPE_CHECKING:
+    from deconv.fidelity import Fidelity
     from deconv.problem import Problem, Solve
 
 __all__ = ["best_weight"]
@@ -39,8 +40,7 @@ def best_weight(solve: Solve, problem: Problem, start: np.ndarray) -> np.ndarray
     Parameters
     ----------
     solve : callable
-        ``solve(fidelity, lam, start, tell)``, a `deconv.splitting.Solution`; it is called twice per
-        weight, ten times.
+        ``solve(fidelity, lam)``, the domain image; it is called twice per weight, ten times.
     problem : Problem
     start : array
         One weight per leading index of the observation, each then with a risk of its own, or one
@@ -55,40 +55,42 @@ def best_weight(solve: Solve, problem: Problem, start: np.ndarray) -> np.ndarray
     fidelity = replace(problem.fidelity, y=detached(problem.fidelity.y))
     y = to_numpy(fidelity.y).astype(float)
     sigma = np.asarray(problem.found.sigma, float)
-    step = np.maximum(PROBE * sigma, LEAST_PROBE * problem.found.gradient)[_column(problem)]
+    step = _column(np.maximum(PROBE * sigma, LEAST_PROBE * problem.found.gradient), problem)
     probe = np.random.default_rng(0).choice([-1.0, 1.0], y.shape)
     nudged = replace(fidelity, y=like(y + step * probe, fidelity.y))
 
-    def predict(data: Problem | object, lam: np.ndarray) -> Array:
-        x = solve(data, lam, None, None).image
-        return to_numpy(detached(fidelity.A(x))).astype(float)
+    def predict(data: Fidelity, lam: np.ndarray) -> np.ndarray:
+        x = solve(data, lam)
+        seen: np.ndarray = to_numpy(detached(fidelity.A(x))).astype(float)
+        return seen
 
     first = predict(fidelity, start)
     weights = fidelity.weights(like(first, fidelity.y))
     observed = np.ones_like(y) if weights is None else to_numpy(weights).astype(float)
-    noise = problem.scale * sigma**2
+    noise = np.asarray(problem.scale * sigma**2)
 
     def risk(octave: float) -> np.ndarray:
         lam = start * 2**octave
         seen = first if octave == 0 else predict(fidelity, lam)
         spread = probe * (predict(nudged, lam) - seen) / step * (observed > 0)
         return _total(observed * (seen - y) ** 2, problem, start) + _total(
-            2 * noise[_column(problem)] * spread, problem, start
+            2 * _column(noise, problem) * spread, problem, start
         )
 
     risks = np.stack([risk(float(octave)) for octave in OCTAVES])
-    return start * 2 ** _lowest(risks)
+    best: np.ndarray = start * 2 ** _lowest(risks)
+    return best
 
 
-def _column(problem: Problem) -> tuple[object, ...]:
-    """Index that puts values over leading axes beside the image's."""
-    return (..., *(None,) * problem.ndim)
+def _column(values: np.ndarray, problem: Problem) -> np.ndarray:
+    """Values over leading axes, to broadcast to images."""
+    return values.reshape(*values.shape, *[1] * problem.ndim)
 
 
 def _total(values: np.ndarray, problem: Problem, start: np.ndarray) -> np.ndarray:
     """Sum over the axes that share one weight."""
-    total = values.sum(axis=tuple(range(-problem.ndim, 0)))
-    return total if start.ndim else total.sum()
+    total = values.sum(axis=tuple(range(-problem.ndim, 0)) if start.ndim else None)
+    return np.asarray(total)
 
 
 def _lowest(risks: np.ndarray) -> np.ndarray:
@@ -98,4 +100,4 @@ def _lowest(risks: np.ndarray) -> np.ndarray:
     bend = before - 2 * here + after
     shift = np.where(bend > 0, (before - after) / np.where(bend > 0, 2 * bend, 1), 0.0)
     edge = risks.argmin(axis=0) - i
-    return OCTAVES[i] + np.where(edge == 0, shift, edge)
+    return np.asarray(OCTAVES[i] + np.where(edge == 0, shift, edge))

@@ -14,7 +14,7 @@ from deconv.arrays import Array, device, elementwise, like, namespace, to_numpy
 from deconv.fidelity import Fidelity
 from deconv.gradient import Gradient
 from deconv.operators.frame import Frame
-from deconv.priors import Prior
+from deconv.priors import Box, Prior
 
 __all__ = ["Loop", "Tell", "Term"]
 
@@ -40,9 +40,10 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class _Dark:
-    """Nothing shines beyond the frame."""
+    """Nothing shines beyond the frame; within it, the bounds hold."""
 
     frame: Frame
+    bounds: tuple[Any, ...]
     acts_on: ClassVar[str] = "image"
 
     def value(self, v: Array) -> float:
@@ -50,6 +51,8 @@ class _Dark:
 
     def prox(self, v: Array, step: Any = None) -> Array:
         """`v` with zeros beyond the frame."""
+        for box in self.bounds:
+            v = box.prox(v)
         return self.frame.clear_outside(1 * v)
 
 
@@ -75,9 +78,14 @@ class Loop:
         self.A, self.y, self.fidelity = A, y, fidelity
         self.whole = A.exact and not fidelity.adaptive
         self.gradient = Gradient(A.ndim, closed=A.boundary != "unknown")
-        self.terms = list(terms)
+        # HQS would tie x to its last value by a penalty on a constraint; it projects instead.
+        self.constraints = [] if dual else [term.prior for term in terms if term.lam is None]
+        self.terms = [term for term in terms if dual or term.lam is not None]
         if A.boundary == "zero" and dual:
-            self.terms.append(Term(_Dark(A.frame), None, DARK_RHO))
+            boxes = [term for term in self.terms if isinstance(term.prior, Box)]
+            self.terms = [term for term in self.terms if term not in boxes]
+            dark = _Dark(A.frame, tuple(term.prior for term in boxes))
+            self.terms.append(Term(dark, None, DARK_RHO))
         x = A.embed(y) if start is None else start
         # The loops write into x, which may be the caller's.
         self.x = 1 * x
@@ -139,6 +147,12 @@ class Loop:
         except ValueError as error:
             raise ValueError(f"{error} (iteration {self.k})") from None
 
+    def within(self, x: Array) -> Array:
+        """`x` projected on the constraints that are no terms."""
+        for constraint in self.constraints:
+            x = constraint.prox(x, None)
+        return x
+
     def judge(self, x: Array, k: int, n_iter: int, tol: float) -> tuple[float, str]:
         """The picture's relative change, and why the loop ends here, if it does."""
         sample = self._sample(x)
@@ -162,7 +176,8 @@ class Loop:
     def objective(self, x: Array, rhos: Sequence[Any] | None = None) -> float | None:
         """Data term and priors; with penalties, of the copies z and their distance from x.
 
-        None if a prior has no value. Bounds count as kept.
+        HQS gives its last penalties, so that its stages are measured alike; a copy has gradients
+        that are exactly 0, x has none. None if a prior has no value. Bounds count as kept.
         """
         total = self.fidelity.value(self.A(x))
         for i, term in enumerate(self.terms):

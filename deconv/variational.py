@@ -152,7 +152,7 @@ def tv(
         )
 
     restored = problem.restore(solve, tv_rule(problem.ndim, channels), lam, n_iter, callback)
-    return dering(restored, problem, deringing)
+    return dering(restored, deringing, lambda: problem)
 
 
 def hyper_laplacian(
@@ -232,7 +232,8 @@ def hyper_laplacian(
         return hqs(fidelity, terms, steps=steps, start=start, tell=tell)
 
     rule = hyper_laplacian_rule(p, problem.ndim)
-    return dering(problem.restore(solve, rule, lam, n_iter, callback), problem, deringing)
+    restored = problem.restore(solve, rule, lam, n_iter, callback)
+    return dering(restored, deringing, lambda: problem)
 
 
 def l0_gradient(

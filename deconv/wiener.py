@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from deconv.arrays import Array, choose, elementwise, is_numpy, namespace, number, whole
+from deconv.flat import dering
 from deconv.operators import Blur, observe
 from deconv.operators.masked import masked_solve
+from deconv.problem import posed
 from deconv.progress import Callback, report
 from deconv.ratio import RULES, SPECTRA, checked_noise, noise_to_signal
 
@@ -29,6 +31,7 @@ def wiener(
     boundary: str = "unknown",
     weights: Any = None,
     channel_axis: int | None = None,
+    deringing: float = 0.0,
     n_iter: int | None = None,
     callback: Callback | None = None,
 ) -> Array:
@@ -65,6 +68,8 @@ def wiener(
         Weight in [0, 1] of each pixel; 0 for unobserved ones.
     channel_axis : int, optional
         Axis that holds colours or separate images. Noise and weight are found for each.
+    deringing : float
+        How much of the ringing beside edges to take away, 0 to 1 (`deconv.ringing`).
     n_iter : int, optional
         Conjugate-gradient steps for unknown boundaries and weights; found when None.
     callback : callable, optional
@@ -101,6 +106,7 @@ def wiener(
         choose(weight, RULES, "weight")
     elif weight is not None:
         weight = number(weight, "weight", low=0, strict=True)
+    deringing = number(deringing, "deringing", low=0, high=1)
     if n_iter is not None:
         whole(n_iter, "n_iter")
     seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
@@ -109,7 +115,8 @@ def wiener(
         noise = checked_noise(noise, tuple(y.shape[: -A.ndim]))
     ratio = noise_to_signal(A, y, spectrum, weight, noise)
     if A.exact:
-        return seen.finish(A.image(_divide(A, y, ratio), overwrite=True))
+        restored = seen.finish(A.image(_divide(A, y, ratio), overwrite=True))
+        return dering(restored, deringing, lambda: posed(seen, sigma=noise))
     solution = masked_solve(
         A,
         y,
@@ -118,7 +125,8 @@ def wiener(
         n_iter=MOST_STEPS if n_iter is None else n_iter,
         callback=report(callback, n_iter, lambda X: seen.finish(A.image(X))),
     )
-    return seen.finish(A.image(solution.spectrum, overwrite=True))
+    restored = seen.finish(A.image(solution.spectrum, overwrite=True))
+    return dering(restored, deringing, lambda: posed(seen, sigma=noise))
 
 
 def _divide(A: Blur, y: Array, ratio: list[Array]) -> Array:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from helpers import BOUNDARIES, LIBRARIES, get, put, random_psf
 
+import deconv.operators.masked
 from deconv import Blur
-from deconv.operators.masked import masked_solve
+from deconv.operators.masked import masked_data, masked_solve
+from deconv.threads import get_threads, set_threads
 
 SHAPES = [((24, 21), (5, 4)), ((40,), (7,)), ((6, 7, 8), (3, 2, 3)), ((9, 1), (3, 1))]
 
@@ -161,3 +163,113 @@ def test_float32_stays_and_converges(library):
     found = masked_solve(A, y, 0.1, tol=1e-5)
     assert found.residual <= 1e-5
     assert A.image(found.spectrum).dtype == y.dtype
+
+
+# --- data, pull and start as spectra --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_masked_data_is_the_transpose_of_the_weighted_data(
+    shape, size, boundary, weighted, library
+):
+    A, y, _ = case(shape, size, boundary, weighted, (2,), library)
+    data = masked_data(A, y)
+    assert tuple(data.shape) == (2, *A.domain[:-1], A.domain[-1] // 2 + 1)
+    # The transpose of the blur without what a zero boundary leaves out.
+    seen = y if A.weights is None else A.weights * y
+    expected = A.correlate(A.frame.pad(seen))
+    np.testing.assert_allclose(get(A.image(data)), get(expected), atol=1e-12)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_data_at_hand_change_nothing(boundary, weighted, library):
+    A, y, z = case(boundary=boundary, weighted=weighted, library=library)
+    expected = masked_solve(A, y, 0.1, z=z, tol=1e-6)
+    data = masked_data(A, y)
+    before = get(data).copy()
+    found = masked_solve(A, y, 0.1, z=z, data=data, tol=1e-6)
+    assert found.n_iter == expected.n_iter
+    np.testing.assert_array_equal(get(found.spectrum), get(expected.spectrum))
+    np.testing.assert_array_equal(get(data), before)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_a_centre_is_a_pull_of_rho_times_it(boundary, library):
+    A, y, z = case(boundary=boundary, lead=(2,), library=library)
+    expected = masked_solve(A, y, 0.1, z=z, tol=1e-11)
+    pull = 0.1 * A.transform(z)
+    before = get(pull).copy()
+    found = masked_solve(A, y, 0.1, pull=pull, tol=1e-11)
+    np.testing.assert_allclose(
+        get(A.image(found.spectrum)), get(A.image(expected.spectrum)), atol=1e-9
+    )
+    np.testing.assert_array_equal(get(pull), before)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_a_pull_of_any_kind_leads_where_the_gradient_vanishes(shape, size, boundary, weighted):
+    A, y, z = case(shape, size, boundary, weighted)
+    # A penalty over frequencies, as of a gradient, and a pull that is no multiple of it.
+    rho = 0.01 + A.power * 0.02
+    found = masked_solve(A, y, rho, pull=A.transform(z), tol=1e-11, n_iter=500)
+    x = A.image(found.spectrum)
+    w = 1 if A.weights is None else A.weights
+    slope = A.adjoint(w * (A(x) - y)) + A.image(rho * found.spectrum) - z
+    # With a zero boundary only what lies in the frame is free.
+    slope = A.crop(slope) if boundary == "zero" else slope
+    assert np.abs(slope).max() < 1e-7
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_a_start_may_be_an_image_or_its_spectrum(boundary, library):
+    A, y, z = case(boundary=boundary, library=library)
+    first = z + 1
+    spectrum = A.transform(first)
+    before = get(first).copy(), get(spectrum).copy()
+    one = masked_solve(A, y, 0.1, z=z, start=first, tol=0, n_iter=3)
+    other = masked_solve(A, y, 0.1, z=z, start=spectrum, tol=0, n_iter=3)
+    np.testing.assert_allclose(get(one.spectrum), get(other.spectrum), atol=1e-10)
+    assert one.n_iter == other.n_iter == 3
+    np.testing.assert_array_equal(get(first), before[0])
+    np.testing.assert_array_equal(get(spectrum), before[1])
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_one_start_serves_a_whole_batch(boundary):
+    A, y, z = case(lead=(3,), boundary=boundary)
+    for start in (z[0], A.transform(z[0])):
+        found = masked_solve(A, y, 0.1, start=start, tol=1e-10)
+        np.testing.assert_allclose(
+            A.image(found.spectrum), A.prox(0 * z, y, 0.1, tol=1e-11), atol=1e-7
+        )
+
+
+def test_the_solution_is_not_the_starts_memory():
+    A, y, z = case()
+    start = A.transform(z)
+    found = masked_solve(A, y, 0.1, start=start, n_iter=0)
+    assert not np.shares_memory(found.spectrum, start)
+
+
+def test_threads_do_not_show_and_sums_keep_their_order(monkeypatch):
+    A, y, z = case((64, 63), (5, 4))
+    expected = masked_solve(A, y, 0.01, z=z, tol=0, n_iter=12)
+    monkeypatch.setattr(deconv.operators.masked, "PARALLEL_BYTES", 0)
+    before = get_threads()
+    set_threads(2)
+    try:
+        runs = [masked_solve(A, y, 0.01, z=z, tol=0, n_iter=12).spectrum for _ in range(20)]
+    finally:
+        set_threads(before)
+    np.testing.assert_allclose(runs[0], expected.spectrum, atol=1e-9)
+    for run in runs[1:]:
+        np.testing.assert_array_equal(run, runs[0])

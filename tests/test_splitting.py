@@ -1,4 +1,4 @@
-"""ADMM and half-quadratic splitting: the minimum by other routes, how they get there, when they stop."""
+"""ADMM and half-quadratic splitting: the minimum by other routes, the way there, when they stop."""
 
 from itertools import pairwise
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import BOUNDARIES, random_psf
 
+import deconv.splitting
 from deconv import Blur
 from deconv.fidelity import Fidelity
 from deconv.gradient import Gradient
@@ -28,8 +29,11 @@ class Quadratic(GradientPrior):
 def posed(shape=(12, 10), size=(3, 4), boundary="unknown", weighted=False, seed=0):
     """A blurred scene of blocks with a little noise, and its data term."""
     rng = np.random.default_rng(seed)
-    weights = rng.random(shape) * (rng.random(shape) > 0.2) if weighted else None
-    A = Blur(random_psf(rng, size), shape, boundary=boundary, weights=weights)
+    weights = rng.uniform(0.3, 1, shape) * (rng.random(shape) > 0.2) if weighted else None
+    # Half of the light stays where it was: the minimum is then sharp, and references quick.
+    kernel = 0.5 * random_psf(rng, size)
+    kernel[tuple(n // 2 for n in size)] += 0.5
+    A = Blur(kernel, shape, boundary=boundary, weights=weights)
     blocks = rng.random([-(-n // 4) for n in A.domain])
     scene = np.kron(blocks, np.ones((4,) * len(shape)))[tuple(slice(n) for n in A.domain)]
     return Fidelity(A, A(scene) + 0.01 * rng.normal(size=shape))
@@ -48,7 +52,7 @@ def dense(F):
     return K, D.reshape(A.ndim, len(basis), -1).transpose(0, 2, 1), basis
 
 
-def by_equations(F, lam, tv=True, rounds=300):
+def by_equations(F, lam, tv=True, rounds=600):
     """Minimum of data term and TV (or half the squared gradient) by dense reweighted equations."""
     K, D, basis = dense(F)
     w = 1.0 if F.A.weights is None else F.A.weights.ravel()
@@ -57,7 +61,7 @@ def by_equations(F, lam, tv=True, rounds=300):
     for k in range(rounds if tv else 1):
         x = np.linalg.solve(data + lam * sum(d.T @ (stiff[:, None] * d) for d in D), rhs)
         if tv:
-            stiff = 1 / np.sqrt(sum((d @ x) ** 2 for d in D) + max(0.8**k, 1e-9) ** 2)
+            stiff = 1 / np.sqrt(sum((d @ x) ** 2 for d in D) + max(0.975**k, 1e-6) ** 2)
     return np.tensordot(x, basis, 1)
 
 
@@ -67,8 +71,8 @@ def cost(F, x, prior, lam):
 
 
 def apart(a, b):
-    """Largest difference on the scale of the picture."""
-    return np.abs(a - b).max() / np.ptp(b)
+    """Root-mean-square difference on the scale of the picture."""
+    return np.sqrt(np.mean((a - b) ** 2)) / np.ptp(b)
 
 
 # --- the minimum ----------------------------------------------------------------------------------
@@ -81,7 +85,8 @@ def test_admm_finds_the_minimum_of_total_variation(shape, size, boundary, weight
     F, tv = posed(shape, size, boundary, weighted), TotalVariation()
     expected = by_equations(F, LAM)
     found = admm(F, [Term(tv, LAM, 0.3)], n_iter=1500, tol=0).image
-    assert cost(F, found, tv, LAM) == pytest.approx(cost(F, expected, tv, LAM), rel=1e-4)
+    # The reference is smoothed a little, so the minimum is just below it.
+    assert 0.9999 < cost(F, found, tv, LAM) / cost(F, expected, tv, LAM) < 1 + 1e-6
     assert apart(F.A.crop(found), F.A.crop(expected)) < 1e-3
     # Other penalties and another start lead there too.
     start = np.random.default_rng(1).normal(size=F.A.domain)
@@ -94,15 +99,18 @@ def test_admm_finds_the_minimum_of_total_variation(shape, size, boundary, weight
 @pytest.mark.parametrize(
     ("shape", "size"), [((40,), (7,)), ((12, 10), (3, 4)), ((5, 6, 4), (2, 3, 2))]
 )
-def test_both_solve_a_quadratic_prior_exactly(shape, size, boundary, weighted):
+def test_both_solve_a_quadratic_prior_exactly(monkeypatch, shape, size, boundary, weighted):
     F = posed(shape, size, boundary, weighted)
     expected = by_equations(F, LAM, tv=False)
     found = admm(F, [Term(Quadratic(), LAM, 0.05)], n_iter=800, tol=0).image
-    assert apart(F.A.crop(found), F.A.crop(expected)) < 1e-3
+    assert apart(F.A.crop(found), F.A.crop(expected)) < 1e-6
     # At a fixed penalty rho the splitting weakens this prior by rho / (lam + rho), no more.
+    monkeypatch.setattr(deconv.splitting, "CG_TOLERANCE", 1e-10)
     weaker = by_equations(F, LAM * 0.2 / (LAM + 0.2), tv=False)
-    found = hqs(F, [Term(Quadratic(), LAM, [0.2] * 600)], steps=4).image
-    assert apart(F.A.crop(found), F.A.crop(weaker)) < 1e-3
+    near = hqs(F, [Term(Quadratic(), LAM, [0.2] * 60)], steps=30).image
+    assert apart(F.A.crop(near), F.A.crop(weaker)) < 0.02
+    stays = hqs(F, [Term(Quadratic(), LAM, [0.2] * 5)], steps=30, start=weaker).image
+    assert apart(F.A.crop(stays), F.A.crop(weaker)) < 1e-7
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -118,17 +126,20 @@ def test_a_growing_penalty_ends_near_the_minimum(boundary):
 def test_bounds_are_kept_and_cost_the_least(boundary, weighted):
     F, tv = posed(boundary=boundary, weighted=weighted), TotalVariation()
     free = admm(F, [Term(tv, LAM, 0.3)], n_iter=600, tol=0).image
-    low, high = np.quantile(F.A.crop(free), [0.2, 0.8])
+    high = np.quantile(F.A.crop(free), 0.8)
+    # Darkness beyond the frame must not break the bounds.
+    low = 0.0 if boundary == "zero" else np.quantile(F.A.crop(free), 0.2)
     terms = [Term(tv, LAM, 0.3), Term(Box(low, high), None, 0.2)]
     kept = admm(F, terms, n_iter=1500, tol=0).image
-    inside = F.A.crop(kept) if boundary == "zero" else kept
-    assert inside.min() > low - 1e-3 and inside.max() < high + 1e-3
+    assert kept.min() > low - 1e-3 and kept.max() < high + 1e-3
     # No other picture within the bounds is better: neither the clipped one nor any nearby.
     best = cost(F, kept, tv, LAM)
     rng = np.random.default_rng(0)
     others = [free, *(kept + s * rng.normal(size=kept.shape) for s in (1e-3, 1e-2, 0.1))]
     for other in others:
-        assert cost(F, other.clip(low, high), tv, LAM) > best - 1e-3 * best
+        inside = other.clip(low, high)
+        inside = F.A.frame.clear_outside(inside) if boundary == "zero" else inside
+        assert cost(F, inside, tv, LAM) > best - 1e-3 * best
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -158,7 +169,7 @@ def test_outliers_are_seen_through(boundary):
     clean = admm(F, terms, n_iter=300, tol=0).image
     found = admm(Fidelity(F.A, spoilt, noise=0.02), terms, n_iter=300, tol=0, start=clean).image
     naive = admm(Fidelity(F.A, spoilt), terms, n_iter=300, tol=0).image
-    far = np.abs(F.A(found) - F.y).max(), np.abs(F.A(naive) - F.y).max()
+    far = [np.sqrt(np.mean((F.A(x) - F.y)[hit] ** 2)) for x in (found, naive)]
     assert far[0] < 0.1 < far[1]
 
 
@@ -186,9 +197,9 @@ def watched(solve, F, terms, **options):
 def test_at_a_fixed_penalty_half_quadratic_splitting_never_rises(boundary, weighted, prior):
     F = posed((20, 19), boundary=boundary, weighted=weighted)
     values, found = watched(hqs, F, [Term(prior, LAM, [0.3] * 25)], steps=60)
-    assert found.n_iter == len(values) == 25
+    assert found.n_iter == len(values) <= 25
     assert all(after <= before * (1 + 1e-7) for before, after in pairwise(values))
-    assert values[-1] < 0.99 * values[0]
+    assert values[-1] < values[0]
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -217,14 +228,15 @@ def test_the_objective_is_the_one_that_is_minimised():
     assert values == [None, None]
 
 
-def test_a_weight_for_each_channel_counts_for_its_own():
+def test_a_weight_for_each_channel_counts_for_its_own(monkeypatch):
+    monkeypatch.setattr(deconv.splitting, "CG_TOLERANCE", 1e-10)
     F = posed()
     y = np.stack([F.y, 2 * F.y + 1, F.y[::-1]])
     lam = np.array([0.01, 0.1, 0.03]).reshape(3, 1, 1)
     rho = np.array([0.1, 0.3, 0.2]).reshape(3, 1, 1)
     for solve, penalty, options in (
         (admm, lambda r: r, {"n_iter": 40, "tol": 0}),
-        (hqs, lambda r: [r, 4 * r], {}),
+        (hqs, lambda r: [r, 4 * r], {"steps": 60}),
     ):
         together, found = watched(
             solve, Fidelity(F.A, y), [Term(TotalVariation(), lam, penalty(rho))], **options
@@ -233,9 +245,9 @@ def test_a_weight_for_each_channel_counts_for_its_own():
         for i in range(3):
             one = Term(TotalVariation(), lam[i].item(), penalty(rho[i].item()))
             values, alone = watched(solve, Fidelity(F.A, y[i]), [one], **options)
-            np.testing.assert_allclose(found.image[i], alone.image, atol=2e-4)
+            np.testing.assert_allclose(found.image[i], alone.image, atol=1e-7)
             total += values[-1]
-        assert together[-1] == pytest.approx(total, rel=1e-3)
+        assert together[-1] == pytest.approx(total, rel=1e-6)
 
 
 # --- stopping -------------------------------------------------------------------------------------
