@@ -210,7 +210,10 @@ def posed(
     noise, spread = None, 1.0
     if outliers:
         noise = float(np.sqrt(np.mean(np.square(found.sigma))))
-        spread = float(np.ptp(to_numpy(y))) or 1.0
+        values = to_numpy(y)
+        if A.weights is not None:
+            values = values[np.broadcast_to(to_numpy(A.weights) > 0, values.shape)]
+        spread = float(np.ptp(values)) or 1.0
     return Problem(seen, Fidelity(A, y, clipped, noise, spread), found, scale)
 
 

@@ -6,9 +6,8 @@ convolutional networks of Xu et al. (2014).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,7 @@ SNR = 100.0
 # Share of the kernel's energy that an automatic rank leaves out; 1e-3 costs up to 0.2 dB.
 LEFT_OUT = 1e-4
 SIZE = 121
+FRAME = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,22 +312,30 @@ def _banks(
         look: Any = {"weights": A.weights, "ndim": 2, "periodic": A.boundary == "periodic"}
         found = evidence.estimate(detached(y), detached(A.psf), **look)
         # A constant spectrum stands for a power law of the same variance.
-        scale *= found.sigma**2 / (found.power * _law("power-law", grid)[1])
+        scale *= found.sigma**2 / (found.power * _variance())
     return [_bank(psfs[i], law * scale[i], grid, rank, size) for i in np.ndindex(lead)]
 
 
 def _law(spectrum: str, grid: tuple[int, ...]) -> tuple[np.ndarray, float]:
-    """Form of the noise-to-signal ratio on the half spectrum, and the variance of its inverse."""
+    """Form of the noise-to-signal ratio on the half spectrum, and the variance of its inverse.
+
+    The variance is that of a frame of FRAME pixels a side, whatever the grid.
+    """
     if spectrum == "constant":
         return np.ones((1, 1)), 1.0
-    law = evidence.power_law(grid, 0.5 / math.sqrt(math.prod(grid)))
-    share = parseval_weights(grid[-1], law)
-    return law, float(np.mean((1 / law) @ share) / share.sum())
+    return evidence.power_law(grid, 0.5 / FRAME), _variance()
+
+
+@cache
+def _variance() -> float:
+    power = 1 / evidence.power_law((FRAME, FRAME), 0.5 / FRAME)
+    share = parseval_weights(FRAME, power)
+    return float(np.mean(power @ share) / share.sum())
 
 
 def _grid(size: int, psf_shape: tuple[int, ...]) -> tuple[int, int]:
     """A period in which the inverse has died away long before it meets itself."""
-    side = max(4 * size, 8 * max(psf_shape), 64)
+    side = max(4 * size, 8 * max(psf_shape))
     return fast_shape((side, side))  # type: ignore[return-value]
 
 

@@ -208,7 +208,7 @@ class _Fit:
         iteration costs four FFTs; images, one half spectrum and one prediction are reused.
         """
         A = self.A
-        told = inverse(sensitivity(A, A.weights, self.y))
+        scale = inverse(sensitivity(A, A.weights, self.y))
         night = None if self.clipped is None else Night.of(A, self.y, self.clipped, self.b)
         split = None
         x = flat(A, self.y)
@@ -237,7 +237,7 @@ class _Fit:
                 gathered = A.correlate(
                     ratio, out=work, spectrum=spectrum, framed=True, to_frame=black
                 )
-                older, x = x, self._update(p, gathered, told)
+                older, x = x, self._update(p, gathered, scale)
             else:
                 gathered = split.gather(ratio, out=work, spectrum=spectrum, to_frame=black)
                 older, x = x, self._update(p, gathered, split.inverse)
@@ -309,16 +309,16 @@ class _Fit:
             return A.frame.clear_outside(prediction), divergence
         return A.frame.pad(ratio), divergence
 
-    def _update(self, p: Array, gathered: Array, told: Array | None) -> Array:
-        """The multiplicative step, in the memory of p; `told` is 1 / sensitivity."""
+    def _update(self, p: Array, gathered: Array, scale: Array | None) -> Array:
+        """The multiplicative step, in the memory of p; `scale` is 1 / sensitivity."""
         xp = namespace(p)
         factor = at_least(gathered, 0.0, out=gathered)
-        if told is not None:
+        if scale is not None:
             # What the frame hardly sees keeps its value.
             factor = elementwise(
                 lambda c, s: xp.where(s > 0, c * s, xp.ones_like(c)),
                 factor,
-                told,
+                scale,
                 out=gathered,
             )
         if self.lam > 0:

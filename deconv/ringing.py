@@ -1,4 +1,4 @@
-r"""Ringing taken out of a restoration, by the help of one that has none."""
+"""Ringing taken out of a restoration, by the help of one that has none."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def suppress(
     sigma_range: float | None = None,
     channel_axis: int | None = None,
 ) -> Array:
-    r"""Take from `sharp` the waves that it has and `smooth` has not, but no fine detail.
+    r"""Take from `sharp` the waves that it has and `smooth` has not, and leave the fine texture.
 
     .. math:: \hat x = x - w\, \mathrm{bilateral}(x - z)
 
     for two restorations of the same image: a detailed one x, and a piecewise constant one z, such
-    as `deconv.l0_gradient`'s, that cannot ring. Their difference holds the ringing and the texture;
-    the bilateral filter keeps what is broad and weak in it, the ringing of a wrong psf.
+    as `deconv.l0_gradient`'s, that cannot ring. Of their difference the bilateral filter keeps
+    what is broad or strong; this is the ringing of a wrong psf or of strong noise, and is taken
+    away. What is fine and weak is texture, and stays. Strong detail that z lacks is lost, so z
+    should show all edges, and with an exact psf there is little to gain.
 
     Parameters
     ----------
@@ -38,8 +40,8 @@ def suppress(
     sigma_space : float
         Width of the bilateral filter in pixels.
     sigma_range : float, optional
-        Its width in image units, above 0: differences that step by more stay. Half the standard
-        deviation of `smooth` when None, which is 0.1 in an average photograph on [0, 1].
+        Its width in image units, above 0: what is weaker counts as texture. Half the standard
+        deviation of `smooth` when None, which is Pan's 0.1 in an average photograph on [0, 1].
     channel_axis : int, optional
         Axis that holds colours, which share the filter's weights.
 

@@ -66,19 +66,23 @@ def clip_level(y: Array, saturation: Any, weights: Array | None = None) -> float
     if isinstance(saturation, str):
         choose(saturation, ["auto"], "saturation")
     else:
-        saturation = number(saturation, "saturation")
+        number(saturation, "saturation")
     seen = to_numpy(y)
     if weights is not None:
         seen = seen[np.broadcast_to(to_numpy(weights) > 0, seen.shape)]
+    if seen.size == 0:
+        return None
     low, high = float(seen.min()), float(seen.max())
-    if saturation == "auto":
+    if isinstance(saturation, str):
         return _heap(seen, low, high)
-    if not low < saturation <= high:
+    # As precise as the data, lest a level be above what it is.
+    level = float(seen.dtype.type(saturation))
+    if not low < level <= high:
         raise ValueError(
-            f"saturation={saturation:g}; expected a level above the image's smallest value "
-            f"{low:g} and at most its largest {high:g}, or None where nothing is clipped"
+            f"saturation={level:g}; expected a level above the image's smallest value {low:g} and "
+            f"at most its largest {high:g}, or None where nothing is clipped"
         )
-    return saturation
+    return level
 
 
 def completed(y: Array, prediction: Array, clipped: Array, out: Array | None = None) -> Array:

@@ -19,8 +19,6 @@ from deconv.terms import Loop, Tell, Term
 
 __all__ = ["Solution", "Term", "admm", "hqs"]
 
-# Steps of a stage end here if they have not before: a picture's last digit.
-CG_TOLERANCE = 1e-4
 CANCELLED = "stopped by the callback"
 
 
@@ -170,7 +168,7 @@ def hqs(
                 pull=pull,
                 data=data,
                 start=spectrum,
-                tol=CG_TOLERANCE,
+                tol=0.0,
                 n_iter=steps,
             ).spectrum
         # The inverse transform destroys its input, which the next stage starts from.

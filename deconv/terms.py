@@ -14,6 +14,7 @@ from deconv.arrays import Array, device, elementwise, like, namespace, to_numpy
 from deconv.fidelity import Fidelity
 from deconv.gradient import Gradient
 from deconv.operators.frame import Frame
+from deconv.operators.masked import filled
 from deconv.priors import Box, Prior
 
 __all__ = ["Loop", "Tell", "Term"]
@@ -86,7 +87,7 @@ class Loop:
             self.terms = [term for term in self.terms if term not in boxes]
             dark = _Dark(A.frame, tuple(term.prior for term in boxes))
             self.terms.append(Term(dark, None, DARK_RHO))
-        x = A.embed(y) if start is None else start
+        x = A.embed(filled(A, y)) if start is None else start
         # The loops write into x, which may be the caller's.
         self.x = 1 * x
         self._last = self._sample(self.x)

@@ -249,7 +249,6 @@ def l0_gradient(
     saturation: float | str | None = None,
     outliers: bool = False,
     bounds: tuple[float | None, float | None] | None = None,
-    deringing: float = 0.0,
     channel_axis: int | None = None,
     n_iter: int = 6,
     steps: int = 5,

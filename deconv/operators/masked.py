@@ -18,7 +18,7 @@ from deconv.arrays import Array, detached, dtype_name, elementwise, is_numpy, na
 from deconv.fft import parseval_weights
 from deconv.threads import PARALLEL_BYTES, get_threads, share_out
 
-__all__ = ["MaskedSolution", "masked_data", "masked_solve"]
+__all__ = ["MaskedSolution", "filled", "masked_data", "masked_solve", "observed_mean"]
 
 
 class MaskedSolution(NamedTuple):
@@ -97,8 +97,8 @@ def masked_solve(
         x = project(start if "complex" in dtype_name(start) else A.transform(start))
         x = elementwise(lambda v, b: v + 0 * b, x, rhs)
     else:
-        filled = A.transform(A.embed(_filled(A, y)))
-        x = elementwise(lambda k, s, i: k * s * i, A.adjoint_otf, filled, inverse)
+        seen = A.transform(A.embed(filled(A, y)))
+        x = elementwise(lambda k, s, i: k * s * i, A.adjoint_otf, seen, inverse)
         if pull is not None:
             x = elementwise(lambda v, t, i: v + t * i, x, pull, inverse)
         x = project(x)
@@ -152,15 +152,21 @@ def _vdot(a: np.ndarray, b: np.ndarray) -> Any:
     return sum(parts.values())
 
 
-def _filled(A: Any, y: Array) -> Array:
+def observed_mean(A: Any, y: Array) -> Array:
+    """Mean of `y` under the operator's weights, of shape (..., 1, 1)."""
+    xp = namespace(y)
+    axes = tuple(range(-A.ndim, 0))
+    if A.weights is None:
+        return xp.mean(y, axis=axes, keepdims=True)
+    total = xp.sum(A.weights + 0 * y, axis=axes, keepdims=True)
+    return xp.sum(A.weights * y, axis=axes, keepdims=True) / _above_zero(total)
+
+
+def filled(A: Any, y: Array) -> Array:
     """`y` with unobserved pixels at the mean of the observed ones, to start from."""
     if A.weights is None:
         return y
-    xp = namespace(y)
-    axes = tuple(range(-A.ndim, 0))
-    total = xp.sum(A.weights + 0 * y, axis=axes, keepdims=True)
-    mean = xp.sum(A.weights * y, axis=axes, keepdims=True) / _above_zero(total)
-    return A.weights * y + (1 - A.weights) * mean
+    return A.weights * y + (1 - A.weights) * observed_mean(A, y)
 
 
 def _relative(gamma: Array, scale: Array) -> float:
