@@ -53,6 +53,22 @@ def kodak() -> list[np.ndarray]:
     return [grey(getattr(data, name)()) for name in names]
 
 
+def photographs(name: str, *, every: int = 1, colour: bool = False) -> list[np.ndarray]:
+    """Every so-manieth picture of a test set on [0, 1], or scikit-image's where it is not at hand.
+
+    The sets are "set12" (grey only), "cbsd68" and "kodak8".
+    """
+    from skimage import io
+
+    files = sorted((DATA / "test" / name).glob("*"))[::every]
+    if not files:
+        return [
+            training_picture(i) if colour else grey(255 * training_picture(i)) for i in range(4)
+        ]
+    pictures = [io.imread(file) for file in files]
+    return [(p / 255).astype(np.float32) if colour else grey(p) for p in pictures]
+
+
 def levin_kernels() -> list[np.ndarray]:
     """Levin's eight camera-shake kernels, or eight synthetic ones where they are not at hand."""
     file = DATA / "kernels" / "dpir" / "Levin09.mat"

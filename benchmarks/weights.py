@@ -160,19 +160,20 @@ def evidence_of(image: np.ndarray, blur: np.ndarray, pooled: bool) -> Evidence:
     return replace(found, **rms, dof=np.mean(found.dof))
 
 
-def curve(name: str, case: int) -> list[Any]:
-    """One row of the table: the evidence, the rule's weight, and PSNR over weights around it."""
-    setting = SETTINGS[name]
-    image, truth, blur = problem(setting.kind, case)
-    blur = blur.astype(image.dtype)
+def curve_of(
+    setting: Setting, image: np.ndarray, truth: np.ndarray, blur: np.ndarray
+) -> list[float]:
+    """The evidence, the rule's weight, and the PSNR with the weights around it."""
     found = evidence_of(image, blur, setting.pooled)
     lam = float(setting.rule.weight(found))
-    scores = [
-        psnr(truth, setting.restore(image, blur, lam=lam * 2.0**k, sigma=found.sigma.tolist()))
-        for k in OCTAVES
-    ]
-    evident = (float(v) for v in (found.sigma, found.gradient, found.dof))
-    return [name, case, *evident, lam, *scores]
+    scores = [psnr(truth, setting.restore(image, blur, lam=lam * 2.0**k)) for k in OCTAVES]
+    return [float(found.sigma), float(found.gradient), float(found.dof), lam, *scores]
+
+
+def curve(name: str, case: int) -> list[Any]:
+    """One row of the table."""
+    image, truth, blur = problem(SETTINGS[name].kind, case)
+    return [name, case, *curve_of(SETTINGS[name], image, truth, blur.astype(image.dtype))]
 
 
 # --- fit -----------------------------------------------------------------------------------------
@@ -181,12 +182,12 @@ def curve(name: str, case: int) -> list[Any]:
 class Curve:
     """PSNR over log lam of one case, by a spline; beyond its ends it falls on as steeply."""
 
-    def __init__(self, row: list[Any]) -> None:
+    def __init__(self, values: list[Any]) -> None:
         from scipy.interpolate import CubicSpline
 
-        self.sigma, self.gradient, self.dof, self.lam = (float(v) for v in row[2:6])
+        self.sigma, self.gradient, self.dof, self.lam, *scores = (float(v) for v in values)
         self.places = np.log(self.lam) + OCTAVES * np.log(2)
-        self.spline = CubicSpline(self.places, [float(v) for v in row[6:]])
+        self.spline = CubicSpline(self.places, scores)
         fine = np.linspace(self.places[0], self.places[-1], 400)
         values = self.spline(fine)
         self.best, self.where = float(values.max()), float(fine[values.argmax()])
@@ -251,7 +252,7 @@ def loss_of_sure(row: list[Any]) -> float:
     setting = SETTINGS[row[0]]
     image, truth, blur = problem(setting.kind, int(row[1]))
     found = setting.restore(image, blur.astype(image.dtype), lam="sure")
-    return Curve(row).best - psnr(truth, found)
+    return Curve(row[2:]).best - psnr(truth, found)
 
 
 def shown(lost: np.ndarray) -> str:
@@ -274,9 +275,9 @@ def main() -> None:
     print("dB lost on held-out cases, mean (worst)")
     print("| setting | rule | refitted | c | a | b | sure |\n|---|---|---|---|---|---|---|")
     for name in names:
-        training = [Curve(row) for row in rows if row[0] == name and int(row[1]) % 3]
+        training = [Curve(row[2:]) for row in rows if row[0] == name and int(row[1]) % 3]
         held_out = [row for row in rows if row[0] == name and int(row[1]) % 3 == 0]
-        curves = [Curve(row) for row in held_out]
+        curves = [Curve(row[2:]) for row in held_out]
         rule = SETTINGS[name].rule
         new = refitted(rule, training)
         found = [shown(losses(rule, curves)), shown(losses(new, curves))]

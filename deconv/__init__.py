@@ -5,9 +5,11 @@ inverse; the public names are those below.
 """
 
 from deconv import evidence, fft, metrics, noise, psf
+from deconv.filter_bank import filter_bank
 from deconv.identify import fit_psf
 from deconv.operators import Blur
 from deconv.plug_and_play import plug_and_play
+from deconv.pseudo_inverse import pseudo_inverse
 from deconv.richardson_lucy import richardson_lucy
 from deconv.variational import hyper_laplacian, l0_gradient, tv
 from deconv.wiener import wiener
@@ -18,12 +20,14 @@ __all__ = [
     "Blur",
     "evidence",
     "fft",
+    "filter_bank",
     "fit_psf",
     "hyper_laplacian",
     "l0_gradient",
     "metrics",
     "noise",
     "plug_and_play",
+    "pseudo_inverse",
     "psf",
     "richardson_lucy",
     "tv",

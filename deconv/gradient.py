@@ -164,7 +164,7 @@ class _Pass:
     def _block(self, a: int, b: int, before: np.ndarray) -> np.ndarray:
         """Rows a to b of the result; returns the last row of the target along the rows."""
         t = self._target(a, b)
-        last = t[0][..., -1:, *self._rest()].copy()
+        last: np.ndarray = t[0][..., -1:, *self._rest()].copy()
         out = self.out[self._rows(a, b)]
         first = t[0]
         np.subtract(before, first[..., :1, *self._rest()], out=out[..., :1, *self._rest()])

@@ -16,8 +16,10 @@ from typing import Any
 
 from deconv.arrays import Array, choose, number, whole
 from deconv.denoisers import DENOISERS
+from deconv.filter_bank import filter_bank
 from deconv.plug_and_play import plug_and_play
 from deconv.problem import RULES as LAM_RULES
+from deconv.pseudo_inverse import SPECTRA as BANK_SPECTRA
 from deconv.ratio import RULES, SPECTRA
 from deconv.richardson_lucy import richardson_lucy
 from deconv.stopping import STOPS
@@ -214,6 +216,9 @@ def _load_extensions() -> None:
             warnings.warn(f"the extension {entry.value} was not loaded: {error}", stacklevel=3)
 
 
+_DERINGING = Parameter(
+    "deringing", "How much of the ringing beside edges to take away.", low=0, high=1
+)
 _N_ITER = Parameter("n_iter", "Iterations; found from the data when none.", "int", 1, 1000)
 
 register(
@@ -227,6 +232,7 @@ register(
             Parameter(
                 "weight", "Noise-to-signal ratio, or how to find it.", "float", 1e-8, 1e4, RULES
             ),
+            _DERINGING,
             _N_ITER,
         ),
     )
@@ -258,7 +264,7 @@ _DATA = (
     ),
     Parameter("saturation", "Level at which the sensor clips.", choices=("auto",)),
     Parameter("outliers", "Doubt pixels that the blur cannot explain.", "bool"),
-    Parameter("deringing", "How much of the ringing beside edges to take away.", low=0, high=1),
+    _DERINGING,
 )
 _VECTORIAL = Parameter("vectorial", "One gradient for all channels.", "bool")
 _STAGES = Parameter("n_iter", "Stages of a growing penalty.", "int", 1, 1000)
@@ -314,6 +320,21 @@ register(
             *_DATA,
             _STAGES,
             _STEPS,
+        ),
+    )
+)
+register(
+    Method(
+        "filter_bank",
+        filter_bank,
+        "Convolution with a pseudo-inverse made once: for streams of frames, and a first look.",
+        parameters=(
+            Parameter("snr", "Signal over noise power; found from the image when none.", low=1e-3),
+            Parameter(
+                "spectrum", "Shape of the signal's spectrum.", "choice", choices=BANK_SPECTRA
+            ),
+            Parameter("rank", "Filter pairs; found when none.", "int", 1, 10000),
+            Parameter("size", "Side of the filters in pixels; found when none.", "int", 1, 10000),
         ),
     )
 )

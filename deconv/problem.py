@@ -228,10 +228,12 @@ def _times(weights: Array | None, other: Array) -> Array:
     return other if weights is None else weights * other
 
 
-def _box(bounds: Any) -> Box:
+def _box(bounds: Any) -> Box | None:
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise TypeError(f"bounds={bounds!r}; expected a pair (low, high), None for no limit")
     low, high = (None if b is None else number(b, "bounds") for b in bounds)
+    if low is None and high is None:
+        return None
     return Box(-np.inf if low is None else low, np.inf if high is None else high)
 
 

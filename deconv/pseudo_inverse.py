@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from deconv import evidence
 from deconv.arrays import (
     Array,
     channels_first,
     checked,
     choose,
-    detached,
     device,
     dtype_name,
     elementwise,
@@ -29,13 +27,20 @@ from deconv.arrays import (
     to_numpy,
     whole,
 )
+from deconv.evidence import power_law
 from deconv.fft import centred_rfftn, fast_shape, irfftn, parseval_weights, rfftn
-from deconv.operators import BOUNDARIES, Blur, observe
+from deconv.operators import BOUNDARIES
 from deconv.operators.checks import checked_psf
 from deconv.operators.frame import Frame
-from deconv.progress import Callback, report
 
-__all__ = ["FilterBank", "filter_bank", "pseudo_inverse"]
+__all__ = [
+    "SIZE",
+    "SPECTRA",
+    "FilterBank",
+    "checked_window",
+    "power_law_variance",
+    "pseudo_inverse",
+]
 
 SPECTRA = ("power-law", "constant")
 # Noise of a tenth of the picture's contrast: safe where nothing is known.
@@ -56,10 +61,9 @@ class FilterBank:
         Unit vectors along Y and along X; within each set they are orthogonal.
     weights : array (rank,)
         Singular values, largest first.
-    window_error : float
-        Share of the whole inverse's energy outside the window.
-    rank_error : float
-        Share of the window's energy that the rank leaves out.
+    window_error, rank_error : float
+        Share of the whole inverse's energy that the window leaves out, and of the windowed one's
+        that the rank does.
     """
 
     columns: np.ndarray
@@ -81,7 +85,7 @@ class FilterBank:
 
     @property
     def error(self) -> float:
-        """Share of the whole inverse's energy that window and rank leave out."""
+        """Share of the whole inverse's energy that the two leave out, about."""
         return self.window_error + (1 - self.window_error) * self.rank_error
 
     @cached_property
@@ -102,7 +106,7 @@ class FilterBank:
         Parameters
         ----------
         image : array (Y, X); with `channel_axis` a stack of colours or frames
-            In any unit, without NaN: `deconv.pseudo_inverse.filter_bank` takes those.
+            In any unit, without NaN: `deconv.filter_bank` takes those.
         channel_axis : int, optional
             Axis that holds colours or frames.
         boundary : {"unknown", "periodic", "zero"}
@@ -111,7 +115,7 @@ class FilterBank:
         image, holes = checked(image, "image")
         choose(boundary, BOUNDARIES, "boundary")
         if holes:
-            raise ValueError("image has NaN pixels; expected none (filter_bank takes them)")
+            raise ValueError("image has NaN pixels; expected none (deconv.filter_bank takes them)")
         y = channels_first(image, 2, channel_axis)
         xp, shape = namespace(y), tuple(y.shape[-2:])
         frame = Frame.place(shape, (self.size, self.size), boundary)
@@ -142,6 +146,7 @@ def pseudo_inverse(
     spectrum: str = "power-law",
     rank: int | None = None,
     size: int | None = None,
+    taper: bool = True,
 ) -> FilterBank:
     r"""The truncated Wiener inverse of a psf, as pairs of 1-D filters.
 
@@ -164,6 +169,9 @@ def pseudo_inverse(
         Number of pairs; as many as leave out 1e-4 of the energy when None.
     size : int, optional
         Side of the window, odd; 121 when None. An inverse reaches far beyond its psf.
+    taper : bool
+        Fade the window out to its edges; a plain cut, as in the paper, bends the gain of low
+        frequencies and costs 0.1, 0.4, 2.7 dB at noise of 3, 1, 0.2 %.
 
     Returns
     -------
@@ -187,106 +195,35 @@ def pseudo_inverse(
         raise ValueError(
             f"psf has shape {psf.shape}; expected two axes: filter pairs are for these"
         )
-    size, rank = _checked(size, rank)
+    size, rank = checked_window(size, rank)
     snr = SNR if snr is None else number(snr, "snr", low=0, strict=True)
     choose(spectrum, SPECTRA, "spectrum")
     grid = _grid(size, psf.shape)
     psf = checked_psf(psf, grid)
     law, variance = _law(spectrum, grid)
-    return _bank(psf, law * (variance / snr), grid, rank, size)
-
-
-def filter_bank(
-    image: Any,
-    psf: Any,
-    *,
-    snr: float | None = None,
-    spectrum: str = "power-law",
-    rank: int | None = None,
-    size: int | None = None,
-    boundary: str = "unknown",
-    weights: Any = None,
-    channel_axis: int | None = None,
-    callback: Callback | None = None,
-) -> Array:
-    """Restore an image by convolution with the pseudo-inverse of its psf, its noise found.
-
-    One convolution; `deconv.wiener` is 0.8 to 1.6 dB better on photographs, most of it because it
-    estimates what lies beyond the frame.
-
-    Parameters
-    ----------
-    image : array (Y, X); with `channel_axis` one axis more
-        Blurred image in any unit. NaN pixels are unobserved: they take the average around them.
-    psf : array or operator
-        Sums to 1, centre at ``size // 2``. With a `channel_axis` it may have one psf per channel.
-    snr : float, optional
-        Variance of the sharp picture over that of the noise; estimated for each channel when None.
-    spectrum, rank, size
-        See `pseudo_inverse`.
-    boundary : {"unknown", "periodic", "zero"}
-        What lies beyond the frame; see `deconv.Blur`. The mean level is kept, except with "zero".
-    weights : array, optional
-        Weight in [0, 1] of each pixel; 0 for unobserved ones.
-    channel_axis : int, optional
-        Axis that holds colours or separate images.
-    callback : callable, optional
-        Called once, with a `deconv.progress.State`.
-
-    Returns
-    -------
-    array
-        Restored image with the shape, floating dtype and scale of `image`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For bad input, naming the argument, before any work is done.
-
-    Examples
-    --------
-    >>> import numpy as np, deconv
-    >>> scene = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((8, 8)))
-    >>> A = deconv.Blur(deconv.psf.gaussian(1.5), scene.shape, boundary="periodic")
-    >>> restored = filter_bank(A(scene), A.psf, snr=1e4, boundary="periodic")
-    >>> bool(np.abs(restored - scene).mean() < 0.7 * np.abs(A(scene) - scene).mean())
-    True
-    """
-    if snr is not None:
-        snr = number(snr, "snr", low=0, strict=True)
-    choose(spectrum, SPECTRA, "spectrum")
-    seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
-    A, y = seen.A, seen.y
-    if A.ndim != 2:
-        raise ValueError(f"psf has {A.ndim} spatial axes; expected 2: filter pairs are for these")
-    most = min(A.shape) if A.boundary == "periodic" else SIZE
-    size, rank = _checked(size, rank, min(SIZE, most - 1 + most % 2))
-    banks = _banks(A, y, snr, spectrum, rank, size)
-    if A.weights is not None:
-        y = _filled(A, y)
-    if y.ndim == 2:
-        x = banks[0](y, boundary=A.boundary)
-    else:
-        channels = [bank(y[i, ...], boundary=A.boundary) for i, bank in enumerate(banks)]
-        x = namespace(y).stack(channels)
-    x = A.frame.pad(x)
-    tell = report(callback, 1, seen.finish)
-    if tell:
-        tell(1, x)
-    return seen.finish(x)
-
-
-# --- the kernel ----------------------------------------------------------------------------------
+    return _bank(psf, law * (variance / snr), grid, rank, size, taper)
 
 
 def _bank(
-    psf: np.ndarray, ratio: np.ndarray, grid: tuple[int, int], rank: int | None, size: int
+    psf: np.ndarray,
+    ratio: np.ndarray,
+    grid: tuple[int, int],
+    rank: int | None,
+    size: int,
+    taper: bool,
 ) -> FilterBank:
     """Window and singular vectors of the inverse with this noise-to-signal ratio on `grid`."""
     otf = centred_rfftn(psf.astype(float), grid)
     inverse = np.fft.fftshift(irfftn(otf.conj() / (np.abs(otf) ** 2 + ratio), grid))
     y, x = (n // 2 - size // 2 for n in grid)
-    columns, values, rows = np.linalg.svd(inverse[y : y + size, x : x + size])
+    inside = inverse[y : y + size, x : x + size]
+    total = np.square(inverse).sum()
+    lost = total - np.square(inside).sum()
+    if taper:
+        sine = np.sin(np.pi * np.arange(1, size + 1) / (size + 1))
+        lost += np.square(inside - inside * sine[:, None] * sine).sum()
+        inside = inside * sine[:, None] * sine
+    columns, values, rows = np.linalg.svd(inside)
     energy = np.square(values)
     beyond = np.append(np.cumsum(energy[::-1])[-2::-1], 0.0) / energy.sum()
     rank = rank or int(np.argmax(beyond <= LEFT_OUT)) + 1
@@ -294,26 +231,9 @@ def _bank(
         np.ascontiguousarray(columns[:, :rank].T, psf.dtype),
         np.ascontiguousarray(rows[:rank], psf.dtype),
         values[:rank].astype(psf.dtype),
-        max(0.0, 1 - float(energy.sum() / np.square(inverse).sum())),
+        max(0.0, float(lost / total)),
         float(beyond[rank - 1]),
     )
-
-
-def _banks(
-    A: Blur, y: Array, snr: float | None, spectrum: str, rank: int | None, size: int
-) -> list[FilterBank]:
-    """The bank of each channel."""
-    psfs, lead = to_numpy(A.psf), tuple(y.shape[:-2])
-    psfs = np.broadcast_to(psfs, (*lead, *psfs.shape[-2:]))
-    grid = _grid(size, psfs.shape[-2:])
-    law, variance = _law(spectrum, grid)
-    scale = np.full(lead, variance / (snr or 1.0))
-    if snr is None:
-        look: Any = {"weights": A.weights, "ndim": 2, "periodic": A.boundary == "periodic"}
-        found = evidence.estimate(detached(y), detached(A.psf), **look)
-        # A constant spectrum stands for a power law of the same variance.
-        scale *= found.sigma**2 / (found.power * _variance())
-    return [_bank(psfs[i], law * scale[i], grid, rank, size) for i in np.ndindex(lead)]
 
 
 def _law(spectrum: str, grid: tuple[int, ...]) -> tuple[np.ndarray, float]:
@@ -323,12 +243,13 @@ def _law(spectrum: str, grid: tuple[int, ...]) -> tuple[np.ndarray, float]:
     """
     if spectrum == "constant":
         return np.ones((1, 1)), 1.0
-    return evidence.power_law(grid, 0.5 / FRAME), _variance()
+    return power_law(grid, 0.5 / FRAME), power_law_variance()
 
 
 @cache
-def _variance() -> float:
-    power = 1 / evidence.power_law((FRAME, FRAME), 0.5 / FRAME)
+def power_law_variance() -> float:
+    """Variance of a frame of FRAME pixels a side with the spectrum ``1 / (f0^2 + |f|^2)``."""
+    power = 1 / power_law((FRAME, FRAME), 0.5 / FRAME)
     share = parseval_weights(FRAME, power)
     return float(np.mean(power @ share) / share.sum())
 
@@ -339,22 +260,13 @@ def _grid(size: int, psf_shape: tuple[int, ...]) -> tuple[int, int]:
     return fast_shape((side, side))  # type: ignore[return-value]
 
 
-def _checked(size: int | None, rank: int | None, default: int = SIZE) -> tuple[int, int | None]:
+def checked_window(
+    size: int | None, rank: int | None, default: int = SIZE
+) -> tuple[int, int | None]:
+    """Size (or the default) and rank, if they go together."""
     size = default if size is None else whole(size, "size", low=1)
     if size % 2 == 0:
         raise ValueError(f"size={size}; expected an odd number of pixels, with a centre")
     if rank is not None and whole(rank, "rank", low=1) > size:
         raise ValueError(f"rank={rank}; expected at most the window's size, {size}")
     return size, rank
-
-
-def _filled(A: Blur, y: Array) -> Array:
-    """`y` with unobserved pixels set to the average that the psf sees around them."""
-    xp = namespace(y)
-    weights = xp.broadcast_to(A.weights, y.shape)
-    light, seen = (A.crop(A.blur(A.frame.pad(v))) for v in (weights * y, weights))
-    total = xp.sum(weights, axis=(-2, -1), keepdims=True) + 1e-6
-    mean = xp.sum(weights * y, axis=(-2, -1), keepdims=True) / total
-    # Where the psf sees next to nothing, the mean decides.
-    around = (light + 0.01 * mean) / (seen + 0.01)
-    return weights * y + (1 - weights) * around

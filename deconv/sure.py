@@ -73,9 +73,8 @@ def best_weight(solve: Solve, problem: Problem, start: np.ndarray) -> np.ndarray
         lam = start * 2**octave
         seen = first if octave == 0 else predict(fidelity, lam)
         spread = probe * (predict(nudged, lam) - seen) / step * (observed > 0)
-        return _total(observed * (seen - y) ** 2, problem, start) + _total(
-            2 * _column(noise, problem) * spread, problem, start
-        )
+        loss = observed * (seen - y) ** 2 + 2 * _column(noise, problem) * spread
+        return _total(loss, problem, start)
 
     risks = np.stack([risk(float(octave)) for octave in OCTAVES])
     best: np.ndarray = start * 2 ** _lowest(risks)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers import BOUNDARIES, random_psf
 
-import deconv.splitting
 from deconv import Blur
 from deconv.fidelity import Fidelity
 from deconv.gradient import Gradient
@@ -52,16 +51,18 @@ def dense(F):
     return K, D.reshape(A.ndim, len(basis), -1).transpose(0, 2, 1), basis
 
 
-def by_equations(F, lam, tv=True, rounds=600):
+def by_equations(F, lam, tv=True):
     """Minimum of data term and TV (or half the squared gradient) by dense reweighted equations."""
     K, D, basis = dense(F)
     w = 1.0 if F.A.weights is None else F.A.weights.ravel()
     data, rhs = K.T @ (np.reshape(w, (-1, 1)) * K), K.T @ (w * F.y.ravel())
     stiff = np.ones(D.shape[1])
-    for k in range(rounds if tv else 1):
+    rounds = 1 if not tv else 500 if len(basis) > 100 else 1500
+    decay = 1e-6 ** (2 / rounds)
+    for k in range(rounds):
         x = np.linalg.solve(data + lam * sum(d.T @ (stiff[:, None] * d) for d in D), rhs)
         if tv:
-            stiff = 1 / np.sqrt(sum((d @ x) ** 2 for d in D) + max(0.975**k, 1e-6) ** 2)
+            stiff = 1 / np.sqrt(sum((d @ x) ** 2 for d in D) + max(decay**k, 1e-6) ** 2)
     return np.tensordot(x, basis, 1)
 
 
@@ -84,32 +85,31 @@ def apart(a, b):
 def test_admm_finds_the_minimum_of_total_variation(shape, size, boundary, weighted):
     F, tv = posed(shape, size, boundary, weighted), TotalVariation()
     expected = by_equations(F, LAM)
-    found = admm(F, [Term(tv, LAM, 0.3)], n_iter=1500, tol=0).image
+    found = admm(F, [Term(tv, LAM, 0.3)], n_iter=900, tol=0).image
     # The reference is smoothed a little, so the minimum is just below it.
     assert 0.9999 < cost(F, found, tv, LAM) / cost(F, expected, tv, LAM) < 1 + 1e-6
     assert apart(F.A.crop(found), F.A.crop(expected)) < 1e-3
     # Other penalties and another start lead there too.
     start = np.random.default_rng(1).normal(size=F.A.domain)
-    again = admm(F, [Term(tv, LAM, 0.05)], data_rho=0.6, n_iter=1500, tol=0, start=start).image
+    again = admm(F, [Term(tv, LAM, 0.05)], data_rho=0.6, n_iter=900, tol=0, start=start).image
     assert apart(F.A.crop(again), F.A.crop(expected)) < 1e-3
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize(
-    ("shape", "size"), [((40,), (7,)), ((12, 10), (3, 4)), ((5, 6, 4), (2, 3, 2))]
+    ("shape", "size", "weighted"),
+    [((40,), (7,), False), ((12, 10), (3, 4), True), ((5, 6, 4), (2, 3, 2), True)],
 )
-def test_both_solve_a_quadratic_prior_exactly(monkeypatch, shape, size, boundary, weighted):
+def test_both_solve_a_quadratic_prior_exactly(shape, size, boundary, weighted):
     F = posed(shape, size, boundary, weighted)
     expected = by_equations(F, LAM, tv=False)
-    found = admm(F, [Term(Quadratic(), LAM, 0.05)], n_iter=800, tol=0).image
-    assert apart(F.A.crop(found), F.A.crop(expected)) < 1e-6
+    found = admm(F, [Term(Quadratic(), LAM, 0.05)], n_iter=400, tol=0).image
+    assert apart(F.A.crop(found), F.A.crop(expected)) < 1e-4
     # At a fixed penalty rho the splitting weakens this prior by rho / (lam + rho), no more.
-    monkeypatch.setattr(deconv.splitting, "CG_TOLERANCE", 1e-10)
     weaker = by_equations(F, LAM * 0.2 / (LAM + 0.2), tv=False)
-    near = hqs(F, [Term(Quadratic(), LAM, [0.2] * 60)], steps=30).image
+    near = hqs(F, [Term(Quadratic(), LAM, [0.2] * 40)], steps=15).image
     assert apart(F.A.crop(near), F.A.crop(weaker)) < 0.02
-    stays = hqs(F, [Term(Quadratic(), LAM, [0.2] * 5)], steps=30, start=weaker).image
+    stays = hqs(F, [Term(Quadratic(), LAM, [0.2] * 3)], steps=30, start=weaker).image
     assert apart(F.A.crop(stays), F.A.crop(weaker)) < 1e-7
 
 
@@ -130,7 +130,7 @@ def test_bounds_are_kept_and_cost_the_least(boundary, weighted):
     # Darkness beyond the frame must not break the bounds.
     low = 0.0 if boundary == "zero" else np.quantile(F.A.crop(free), 0.2)
     terms = [Term(tv, LAM, 0.3), Term(Box(low, high), None, 0.2)]
-    kept = admm(F, terms, n_iter=1500, tol=0).image
+    kept = admm(F, terms, n_iter=900, tol=0).image
     assert kept.min() > low - 1e-3 and kept.max() < high + 1e-3
     # No other picture within the bounds is better: neither the clipped one nor any nearby.
     best = cost(F, kept, tv, LAM)
@@ -196,8 +196,8 @@ def watched(solve, F, terms, **options):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_at_a_fixed_penalty_half_quadratic_splitting_never_rises(boundary, weighted, prior):
     F = posed((20, 19), boundary=boundary, weighted=weighted)
-    values, found = watched(hqs, F, [Term(prior, LAM, [0.3] * 25)], steps=60)
-    assert found.n_iter == len(values) <= 25
+    values, found = watched(hqs, F, [Term(prior, LAM, [0.3] * 20)], steps=30)
+    assert found.n_iter == len(values) <= 20
     assert all(after <= before * (1 + 1e-7) for before, after in pairwise(values))
     assert values[-1] < values[0]
 
@@ -228,8 +228,7 @@ def test_the_objective_is_the_one_that_is_minimised():
     assert values == [None, None]
 
 
-def test_a_weight_for_each_channel_counts_for_its_own(monkeypatch):
-    monkeypatch.setattr(deconv.splitting, "CG_TOLERANCE", 1e-10)
+def test_a_weight_for_each_channel_counts_for_its_own():
     F = posed()
     y = np.stack([F.y, 2 * F.y + 1, F.y[::-1]])
     lam = np.array([0.01, 0.1, 0.03]).reshape(3, 1, 1)

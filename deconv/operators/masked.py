@@ -166,7 +166,8 @@ def filled(A: Any, y: Array) -> Array:
     """`y` with unobserved pixels at the mean of the observed ones, to start from."""
     if A.weights is None:
         return y
-    return A.weights * y + (1 - A.weights) * observed_mean(A, y)
+    # Pixels of a small weight still say more than the mean does.
+    return namespace(y).where(A.weights > 0, y, observed_mean(A, y))
 
 
 def _relative(gamma: Array, scale: Array) -> float:
