@@ -16,8 +16,9 @@ from deconv.arrays import Array, choose, elementwise, namespace, number, to_nump
 __all__ = ["clip_level", "completed", "recorded"]
 
 # The histogram below the largest value is looked at in bins of this part of the data's range (one
-# code of a picture of 8 bits), or of the quantisation step where that is coarser.
-BIN = 1 / 256
+# code of a picture of 8 bits), or of the quantisation step where that is coarser; about so many
+# pixels show the step.
+BIN, SAMPLE = 1 / 256, 4096
 # Natural histograms fade out towards their end. Clipping heaps pixels on the largest value: this
 # many times what the three bins below hold on average, beyond chance by so many deviations.
 PILE, CHANCE = 2.0, 4.0
@@ -116,10 +117,11 @@ def recorded(y: Array, prediction: Array, clipped: Array) -> Array:
 
 def _heap(seen: np.ndarray, low: float, high: float) -> float | None:
     """The lower end of a heap of pixels at the largest value; None where there is none."""
-    below = seen[seen < high]
-    if below.size == 0:
+    if low == high:
         return None
-    step = max((high - low) * BIN, high - float(below.max()))
+    below, flat = seen[seen < high], seen.reshape(-1)
+    gaps = np.diff(np.unique(flat[:: max(1, flat.size // SAMPLE)]))
+    step = max((high - low) * BIN, float(gaps.min()) if gaps.size else 0.0)
     near = below[below > high - (SPREAD + BASE + 0.5) * step]
     bins = np.floor((high - near) / step + 0.5).astype(np.int64)
     counts = np.bincount(bins, minlength=SPREAD + BASE + 1).astype(float)

@@ -169,6 +169,8 @@ def test_libraries_agree_and_the_value_is_the_penalty(name, library, dtype, tole
     assert prior.value(x) == pytest.approx(penalty(v.astype(float)).sum(), rel=1e-5)
     assert type(prior.value(x)) is float
     np.testing.assert_array_equal(get(x), v)
+    # The order in memory does not matter.
+    np.testing.assert_array_equal(prior.prox(np.asfortranarray(v), 0.3), prior.prox(v, 0.3))
 
 
 @pytest.mark.parametrize("name", PENALTIES)

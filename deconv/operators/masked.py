@@ -62,7 +62,8 @@ def masked_solve(
         First guess, a domain image or its half spectrum (default: the circular solution for the
         smoothly continued image).
     tol : float
-        Stop when the preconditioned residual norm falls to `tol` times that of x = 0.
+        Stop when the preconditioned residual norm falls to `tol` times that of x = 0 for the
+        data less their mean.
     n_iter : int
         At most this many steps.
     callback : callable, optional
@@ -105,6 +106,10 @@ def masked_solve(
     residual = elementwise(lambda b, q: b - q, rhs, normal(x))
     preconditioned = project(elementwise(lambda r, i: r * i, residual, inverse))
     direction = elementwise(lambda p: 1 * p, preconditioned)
+    if tol > 0 and A.boundary != "zero":
+        # The blur keeps a constant: a pedestal must not pass for what there is to solve.
+        rhs = masked_data(A, y - observed_mean(A, y))
+        rhs = rhs if pull is None else elementwise(lambda b, t: b + t, rhs, pull)
     scale = dot(rhs, project(elementwise(lambda b, i: b * i, rhs, inverse)))
     gamma = dot(residual, preconditioned)
     taken = 0
