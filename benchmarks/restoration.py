@@ -9,13 +9,15 @@ picture edge-tapered ("taper"), or padded by the edge pixels and then edge-taper
 ``--tapered`` is for comparison with tables of papers that restore with circular boundaries: Set12,
 blurred as above (so no wrapped scene enters), padded by the psf's size with the edge pixels,
 edge-tapered, restored with ``boundary="periodic"`` and the noise estimated before all that, cropped
-to the observed frame and scored there. The papers' own margins are not known; theirs are the printed values of VEM-NBD (Nan and Ji 2020).
+to the observed frame and scored there. The printed values are from VEM-NBD (Nan, Quan and Ji 2020),
+whose margins are not known.
 
 ``--oracle`` prints what the automatic weight loses against the best weight of each picture, on
 every fourth case (every eighth in colour). ``--saturated`` restores scenes brightened 1.6 times,
 blurred, with 1 % of noise, and clipped at 1; both scene and result are clipped before they are
 compared.
 
+    export OMP_NUM_THREADS=1                                       # a process has one thread
     python -m benchmarks.restoration --csv results.csv --jobs 2    # killed, it resumes
     python -m benchmarks.restoration --quick                       # every eighth case
     python -m benchmarks.restoration --saturated --figure saturated.png
@@ -27,7 +29,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, lru_cache
 from itertools import chain, product
@@ -45,14 +47,21 @@ from benchmarks.protocol import (
     machine,
     observed,
     photographs,
-    psnr,
 )
-from benchmarks.quality import edge_taper, oracle
-from benchmarks.weights import SETTINGS, Curve, curve_of
-from deconv import evidence
+from benchmarks.scores import (
+    BEST,
+    MAIN,
+    OURS,
+    PAD_TAPER,
+    SATURATED,
+    SCORES,
+    SLOW,
+    TAPER,
+    TAPERED,
+    VECTORIAL,
+)
 from deconv.figures import before_after
-from deconv.plug_and_play import plug_and_play
-from deconv.variational import hyper_laplacian, tv
+from deconv.variational import tv
 
 NOISES = (0.01, 0.03, 0.05)
 GREY = ("set12", "cbsd68", "kodak8")
@@ -70,9 +79,6 @@ PRINTED = {
     "VEM": (31.93, 28.47, 26.77),
 }
 
-Restore = Callable[..., np.ndarray]
-Score = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
-
 
 class Job(NamedTuple):
     """One method on one picture."""
@@ -83,99 +89,6 @@ class Job(NamedTuple):
     noise: float
     method: str
 
-
-# --- methods -------------------------------------------------------------------------------------
-
-
-def _default(restore: Restore, **options: Any) -> Score:
-    return lambda image, psf, truth: psnr(truth, restore(image, psf, **options))
-
-
-def _padded(restore: Restore, **options: Any) -> Restore:
-    """`restore` on the picture padded by its edge pixels and edge-tapered."""
-
-    def inner(image: np.ndarray, psf: np.ndarray, *more: Any) -> np.ndarray:
-        margin = max(psf.shape)
-        frame = tuple(slice(margin, margin + n) for n in image.shape)
-        wide = edge_taper(np.pad(image, margin, mode="edge"), psf)
-        return restore(wide, psf, *more, **options)[frame]
-
-    return inner
-
-
-def _tapered(name: str) -> Score:
-    """One of our methods on the padded and tapered picture, with the noise of the bare one."""
-
-    def score(image: np.ndarray, psf: np.ndarray, truth: np.ndarray) -> float:
-        keyword = "noise" if name == "deconv.wiener" else "sigma"
-        options = {keyword: float(evidence.estimate(image, psf).sigma), "boundary": "periodic"}
-        return psnr(truth, _padded(OURS[name], **options)(image, psf))
-
-    return score
-
-
-def _theirs(image: np.ndarray, psf: np.ndarray, balance: float) -> np.ndarray:
-    from skimage import restoration
-
-    return restoration.wiener(image, psf, balance, clip=False)
-
-
-def _unsupervised(image: np.ndarray, psf: np.ndarray) -> np.ndarray:
-    from skimage import restoration
-
-    return restoration.unsupervised_wiener(image, psf, clip=False, rng=0)[0]
-
-
-def _best_weight(name: str) -> Score:
-    """PSNR with the best weight of a prior."""
-
-    def best(image: np.ndarray, psf: np.ndarray, truth: np.ndarray) -> float:
-        return Curve(curve_of(SETTINGS[name], image, truth, psf)).best
-
-    return best
-
-
-def _clipped(restore: Restore, **options: Any) -> Score:
-    def score(image: np.ndarray, psf: np.ndarray, truth: np.ndarray) -> float:
-        return psnr(truth, np.clip(restore(image, psf, **options), 0, 1))
-
-    return score
-
-
-BLURRED = {"blurred": lambda image, psf, truth: psnr(truth, image)}
-OURS = {
-    "deconv.wiener": deconv.wiener,
-    "tv": tv,
-    "hyper_laplacian": hyper_laplacian,
-    "plug_and_play": plug_and_play,
-}
-TAPER, PAD_TAPER = "scikit-image wiener, taper", "scikit-image wiener, pad, taper"
-MAIN: dict[str, Score] = {
-    **BLURRED,
-    TAPER: lambda y, k, truth: oracle(lambda b: _theirs(edge_taper(y, k), k, b), truth),
-    PAD_TAPER: lambda y, k, truth: oracle(lambda b: _padded(_theirs)(y, k, b), truth),
-    "scikit-image unsupervised_wiener, pad, taper": _default(_padded(_unsupervised)),
-    "richardson_lucy, lam=0.002": _default(deconv.richardson_lucy, lam=0.002),
-    **{name: _default(restore) for name, restore in OURS.items()},
-}
-TAPERED: dict[str, Score] = {f"{name}, tapered": _tapered(name) for name in OURS}
-BEST: dict[str, Score] = {
-    "tv, best lam": _best_weight("tv"),
-    "hyper_laplacian, best lam": _best_weight("hyper-Laplacian 0.67"),
-}
-VECTORIAL: dict[str, Score] = {
-    "tv in colour": _default(tv, channel_axis=-1),
-    "tv in colour, best lam": _best_weight("tv, colour"),
-}
-SATURATED: dict[str, Score] = {
-    **BLURRED,
-    "tv": _clipped(tv),
-    'tv, saturation="auto"': _clipped(tv, saturation="auto"),
-    "hyper_laplacian": _clipped(hyper_laplacian),
-    'hyper_laplacian, saturation="auto"': _clipped(hyper_laplacian, saturation="auto"),
-}
-SCORES = {**MAIN, **TAPERED, **BEST, **VECTORIAL}
-SLOW = ("plug_and_play", "scikit-image unsupervised_wiener, pad, taper")
 
 # --- cases ---------------------------------------------------------------------------------------
 
@@ -193,6 +106,12 @@ def scenes(name: str) -> list[np.ndarray]:
     return photographs(name.partition(" ")[0], every=every, colour=name in COLOUR)
 
 
+@cache
+def kernels() -> list[np.ndarray]:
+    """Levin's psfs, one process's copy."""
+    return levin_kernels()
+
+
 def _middle(picture: np.ndarray, size: int = 512) -> np.ndarray:
     y, x = (max(n - size, 0) // 2 for n in picture.shape)
     return picture[y : y + size, x : x + size]
@@ -203,7 +122,7 @@ def case(
     name: str, picture: int, kernel: int, noise: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Blurred picture, psf and truth."""
-    scene, psf = scenes(name)[picture], levin_kernels()[kernel]
+    scene, psf = scenes(name)[picture], kernels()[kernel]
     wide = psf[..., None] if scene.ndim > 2 else psf
     image, truth = observed(scene, wide, noise, rng=8 * picture + kernel)
     if name == "saturated":
@@ -278,7 +197,8 @@ def main_table(found: dict[Job, float], title: str) -> None:
     print("|---" * (len(cells) + 1) + "|")
     means = {m: [mean(found, *cell, m) for cell in cells] for m in MAIN}
     for method, values in means.items():
-        print(row(method, values))
+        if not np.isnan(values).all():
+            print(row(method, values))
     better = np.fmax(means["tv"], means["hyper_laplacian"])
     for theirs in (TAPER, PAD_TAPER):
         print(
@@ -345,6 +265,7 @@ def main() -> None:
         jobs = [Job(*place, method) for place, methods in pairs for method in methods]
         return results(jobs, options.csv, options.jobs)
 
+    deconv.fft.set_threads(1)
     print(machine())
     if options.tapered:
         pairs = ((place, [*OURS, *TAPERED]) for place in cases("set12", every))

@@ -273,7 +273,8 @@ def main() -> None:
     rows = tabulated(names, options.csv, options.jobs)
     print(machine())
     print("dB lost on held-out cases, mean (worst)")
-    print("| setting | rule | refitted | c | a | b | sure |\n|---|---|---|---|---|---|---|")
+    columns = ["setting", "rule", "refitted", "c", "a", "b"] + ["sure"] * options.sure
+    print(f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|")
     for name in names:
         training = [Curve(row[2:]) for row in rows if row[0] == name and int(row[1]) % 3]
         held_out = [row for row in rows if row[0] == name and int(row[1]) % 3 == 0]

@@ -87,7 +87,7 @@ def deblur(
             "file (png, tif, npy, mat)."
         ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="See: deconv methods.")] = "wiener",
+    method: Annotated[str, typer.Option("--method", "-m", help="See: deconv methods.")] = "tv",
     sigma: Annotated[
         float | None,
         typer.Option(help="Noise standard deviation in the file's units; found when left out."),

@@ -15,6 +15,7 @@ import numpy as np
 
 from deconv.arrays import Array, detached, elementwise, namespace
 from deconv.operators import Blur
+from deconv.saturation import recorded
 from deconv.sensitivity import SEEN_ENOUGH, inverse, sensitivity
 
 __all__ = ["LOOKS", "Night", "Split"]
@@ -64,6 +65,8 @@ class Night:
     Attributes
     ----------
     A : Blur
+    y, clipped : array
+        The data, and where they are clipped.
     hidden : array of bool, domain
         Latent pixels that the frame sees, but mostly in clipped pixels.
     level : float
@@ -75,6 +78,8 @@ class Night:
     """
 
     A: Blur
+    y: Array
+    clipped: Array
     hidden: Array
     level: float
     b: float
@@ -97,7 +102,18 @@ class Night:
         # The mean of the clipped data, not the camera's level: held-out counts are thinned.
         cut = xp.astype(clipped, y.dtype)
         level = float(xp.sum(detached(cut * y))) / max(float(xp.sum(cut)), 1.0)
-        return cls(A, hidden, level - b, b, seen)
+        return cls(A, y, clipped, hidden, level - b, b, seen)
+
+    def shown(self, prediction: Array, split: Split | None) -> Array:
+        """The `prediction` as the sensor would show it, for scores: the data where lights reach.
+
+        What the split leaves unexplained there is no sign of too many iterations.
+        """
+        scene = self.y - self.b if self.b else self.y
+        q = recorded(scene, prediction, self.clipped)
+        if split is None:
+            return q
+        return elementwise(lambda v, w, p: v + w * (p - v), scene, split.beside, q)
 
     def split(self, x: Array) -> Split | None:
         """How to update the iterate `x`; None where it has no lights."""

@@ -172,7 +172,7 @@ def pose(
     box = None if bounds is None else _box(bounds)
     seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
     if sigma is not None:
-        sigma = checked_noise(sigma, tuple(seen.y.shape[: -seen.A.ndim]))
+        sigma = checked_noise(sigma, tuple(seen.y.shape[: -seen.A.ndim]), "sigma")
     problem = posed(seen, sigma=sigma, gain=gain, saturation=saturation, outliers=outliers)
     return replace(problem, bounds=box)
 

@@ -148,13 +148,13 @@ def _with_frame(A: Blur, y: Array, ratio: Array, sigma: np.ndarray) -> Array:
     )
 
 
-def checked_noise(noise: Any, lead: tuple[int, ...]) -> np.ndarray:
+def checked_noise(noise: Any, lead: tuple[int, ...], name: str = "noise") -> np.ndarray:
     """The given standard deviation, one number or one per leading index."""
-    values: np.ndarray = to_numpy(floating(noise, "noise")).astype(float)
+    values: np.ndarray = to_numpy(floating(noise, name)).astype(float)
     if not (values >= 0).all():
-        raise ValueError(f"noise={noise!r}; expected a standard deviation of at least 0")
+        raise ValueError(f"{name}={noise!r}; expected a standard deviation of at least 0")
     if values.shape not in ((), lead):
-        raise ValueError(f"noise has shape {values.shape}; expected a number or shape {lead}")
+        raise ValueError(f"{name} has shape {values.shape}; expected a number or shape {lead}")
     return values
 
 

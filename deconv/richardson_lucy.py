@@ -23,7 +23,7 @@ from deconv.fft import prepare
 from deconv.night import LOOKS, Night
 from deconv.operators import Blur, observe
 from deconv.progress import Callback, report
-from deconv.saturation import clip_level, completed, recorded
+from deconv.saturation import clip_level, completed
 from deconv.sensitivity import flat, inverse, sensitivity
 from deconv.stopping import STOPS, find_n_iter
 
@@ -220,14 +220,17 @@ class _Fit:
         black, xp = A.boundary == "zero", namespace(x)
         normal = float(xp.finfo(x.dtype).smallest_normal)
         best, age = math.inf, 1
+        judged = judge
+        if judge is not None and night is not None:
+            judged = lambda k, seen: judge(k, night.shown(seen, split))  # noqa: E731
         for k in range(1, n_iter + 1):
             p = self._ahead(x, older, age) if self.momentum else x
             guarded = self.momentum is not None and k % GUARD_EVERY == 0
-            ratio, divergence = self._compare(p, work, spectrum, judge, k, guarded)
+            ratio, divergence = self._compare(p, work, spectrum, judged, k, guarded)
             if divergence is not None and divergence > best and age > 1:
                 age = 1
                 p = self._ahead(x, p, age)
-                ratio, divergence = self._compare(p, work, spectrum, judge, k, guarded)
+                ratio, divergence = self._compare(p, work, spectrum, judged, k, guarded)
             if ratio is None:
                 break
             best = best if divergence is None else divergence
@@ -276,11 +279,8 @@ class _Fit:
         to_frame = not (black and guarded)
         prediction = A.blur(p, out=work, spectrum=spectrum, framed=black, to_frame=to_frame)
         seen = A.crop(prediction)
-        if judge is not None:
-            cut = self.clipped
-            shown = seen if cut is None else recorded(self.y - self.b, seen, cut)
-            if judge(k, shown):
-                return None, None
+        if judge is not None and judge(k, seen):
+            return None, None
         parts: list[Array] = []
         if not to_frame:
             parts = [xp.sum(detached(part)) for part in A.frame.outside(prediction)]

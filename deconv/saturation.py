@@ -19,11 +19,11 @@ __all__ = ["clip_level", "completed", "recorded"]
 # code of a picture of 8 bits), or of the quantisation step where that is coarser; about so many
 # pixels show the step.
 BIN, SAMPLE = 1 / 256, 4096
-# Natural histograms fade out towards their end. Clipping heaps pixels on the largest value: this
-# many times what the three bins below hold on average, beyond chance by so many deviations.
+# Natural histograms fade out towards their end. Clipping heaps pixels on the largest value: more
+# than twice what the three bins below hold on average, and beyond chance.
 PILE, CHANCE = 2.0, 4.0
 # A lossy file spreads the clipped pixels over the next few codes, by so many bins at most; a bin is
-# theirs while it holds more than twice the average of the sixteen below the last of them.
+# theirs while it stands out from the average of the sixteen below the last of them.
 SPREAD, BASE = 8, 16
 
 
@@ -125,13 +125,16 @@ def _heap(seen: np.ndarray, low: float, high: float) -> float | None:
     near = below[below > high - (SPREAD + BASE + 0.5) * step]
     bins = np.floor((high - near) / step + 0.5).astype(np.int64)
     counts = np.bincount(bins, minlength=SPREAD + BASE + 1).astype(float)
-    heap, beside = seen.size - below.size, counts[1:4].mean()
-    if heap <= PILE * beside + CHANCE * np.sqrt(beside + CHANCE):
+    if not _stands_out(seen.size - below.size, counts[1:4].mean()):
         return None
     base = counts[SPREAD + 1 : SPREAD + BASE + 1].mean()
+    widest = min(SPREAD, int(SPREAD * BIN * (high - low) / step))
     last = 0
-    while last < SPREAD and (last + 1) * step <= SPREAD * BIN * (high - low):
-        if counts[last + 1] <= 2 * base:
-            break
+    while last < widest and _stands_out(counts[last + 1], base):
         last += 1
     return high if last == 0 else float(near[bins <= last].min(initial=high))
+
+
+def _stands_out(count: float, base: float) -> bool:
+    """Whether a bin holds clearly more than others do."""
+    return bool(count > PILE * base + CHANCE * np.sqrt(base + CHANCE))

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from deconv import batch, cli, io, methods, psf, wiener
+from deconv import batch, cli, io, methods, psf, tv, wiener
 from deconv.io import Picture, read, to_linear, write
 
 RNG = np.random.default_rng(0)
@@ -57,8 +57,8 @@ def test_deblur_keeps_depth_profile_resolution_and_alpha(tmp_path):
 
 def test_deblur_is_the_method_in_linear_light_or_not(tmp_path, photo):
     image = colour().astype(np.float32)
-    plain = wiener(image, KERNEL, channel_axis=-1)
-    light = wiener(to_linear(image / 255), KERNEL, channel_axis=-1)
+    plain = tv(image, KERNEL, channel_axis=-1)
+    light = tv(to_linear(image / 255), KERNEL, channel_axis=-1)
     light = io.from_linear(light) * 255
     for switch, expected in (
         ("--no-linear", plain),
@@ -72,6 +72,16 @@ def test_deblur_is_the_method_in_linear_light_or_not(tmp_path, photo):
         )
         difference = read(target).pixels.astype(float) - np.clip(np.rint(expected), 0, 255)
         assert np.abs(difference).max() <= 1
+
+
+def test_plot_shows_how_the_iterations_converged(tmp_path, photo, capsys):
+    figure = tmp_path / "plot.png"
+    arguments = ["deblur", photo, "-o", tmp_path / "out.png", "--psf", "gaussian:1", "--overwrite"]
+    assert run(*arguments, "--plot", figure) == 0
+    assert read(figure).pixels.shape[0] > 100
+    assert "relative change" in capsys.readouterr().err
+    assert run(*arguments, "--plot", tmp_path / "missing" / "plot.png") == 2
+    assert "--plot" in capsys.readouterr().err
 
 
 def test_what_counts_as_a_photograph():
@@ -94,7 +104,7 @@ def test_sigma_is_in_the_files_units(tmp_path, photo):
         return read(target).pixels
 
     image = colour().astype(np.float32)
-    expected = wiener(image, KERNEL, noise=5.0, channel_axis=-1)
+    expected = tv(image, KERNEL, sigma=5.0, channel_axis=-1)
     found = restored("--sigma", 5, "--no-linear")
     assert np.abs(found - np.clip(np.rint(expected), 0, 255)).max() <= 1
     assert (restored("--sigma", 5) != restored("--sigma", 20)).any()
@@ -110,7 +120,7 @@ def test_stacks_with_a_3d_psf_and_with_a_2d_one(tmp_path, axes):
     write(tmp_path / "a.tif", Picture(stack, axes))
     solid = psf.gaussian((1.0, 1.0, 1.0))
     np.save(tmp_path / "psf.npy", solid)
-    arguments = ["deblur", tmp_path / "a.tif", "--sigma", 0.1]
+    arguments = ["deblur", tmp_path / "a.tif", "--sigma", 0.1, "-m", "wiener"]
     assert run(*arguments, "-o", tmp_path / "b.tif", "--psf", tmp_path / "psf.npy") == 0
     assert run(*arguments, "-o", tmp_path / "c.tif", "--psf", "gaussian:1") == 0
     options = {"noise": 0.1}

@@ -263,7 +263,7 @@ def test_the_solution_is_not_the_starts_memory():
 def test_threads_do_not_show_and_sums_keep_their_order(monkeypatch):
     A, y, z = case((64, 63), (5, 4))
     expected = masked_solve(A, y, 0.01, z=z, tol=0, n_iter=12)
-    monkeypatch.setattr(deconv.operators.masked, "PARALLEL_BYTES", 0)
+    monkeypatch.setattr(deconv.operators.masked, "PIECE", 100)
     before = get_threads()
     set_threads(2)
     try:

@@ -289,7 +289,6 @@ def test_a_denoiser_is_told_the_deviation_and_keeps_the_kind_of_array(library):
     assert type(found) is type(v) and found.dtype == v.dtype
     np.testing.assert_array_equal(get(found), 0.5 * get(v))
     assert Denoiser(denoise).value(v) is None
-    # One that answers in NumPy and double precision does too.
     found = Denoiser(lambda v, s: np.ones(tuple(v.shape))).prox(v, 0.09)
     assert type(found) is type(v) and found.dtype == v.dtype
 

@@ -19,7 +19,7 @@ from deconv import Blur, psf, richardson_lucy
 from deconv.night import Night
 from deconv.saturation import clip_level, completed, recorded
 
-KERNEL = psf.motion(9, 30)
+KERNEL = psf.trajectory(13, rng=1)
 
 
 def clipped(gain=1.6, name="camera", sigma=0.01, kernel=KERNEL, size=96):
@@ -126,7 +126,7 @@ def test_a_given_level_is_as_precise_as_the_data():
 
 @pytest.mark.parametrize("level", [1.1, 0.0, -2])
 def test_a_level_outside_the_data_is_refused(level):
-    with pytest.raises(ValueError, match=rf"saturation={level:g}.* 0 .* 1,"):
+    with pytest.raises(ValueError, match=rf"saturation={level:g};.* {SHOWN.min():g} .* 1,"):
         richardson_lucy(SHOWN, KERNEL, n_iter=1, saturation=level)
 
 
@@ -165,14 +165,15 @@ def test_nothing_changes_where_nothing_is_clipped(boundary):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize(("truth", "y", "gain"), [(BRIGHT, SHOWN, 0.15), (LIT, NIGHT, 3.0)])
+@pytest.mark.parametrize(("truth", "y", "gain"), [(BRIGHT, SHOWN, 0.4), (LIT, NIGHT, 4.0)])
 def test_it_beats_taking_the_data_at_their_word_and_leaving_them_out(truth, y, gain):
-    def score(x):
+    def score(**options):
+        x = richardson_lucy(y, KERNEL, n_iter=10, **options)
         return psnr(truth.clip(0, 1), x.clip(0, 1))
 
-    best = score(richardson_lucy(y, KERNEL, saturation="auto"))
-    assert best > score(richardson_lucy(y, KERNEL)) + gain
-    assert best > score(richardson_lucy(y, KERNEL, weights=(y < 1).astype(float))) + gain
+    best = score(saturation="auto")
+    assert best > score() + gain
+    assert best > score(weights=(y < 1).astype(float)) + gain
 
 
 def test_the_surroundings_of_lights_are_left_alone():
@@ -204,7 +205,7 @@ def test_predictions_reach_the_level_where_the_data_did(accelerate, boundary):
     prediction = A(A.embed(x[0]))[inside]
     hit = y[inside] == 1
     assert np.median(prediction[hit]) > 1
-    assert np.mean(prediction[hit] > 0.95) > 0.95
+    assert np.mean(prediction[hit] > 0.95) > 0.9
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
@@ -287,4 +288,4 @@ def test_no_lights_no_split():
     np.testing.assert_array_equal(split.lights, night.hidden)
     reached = A(split.lights.astype(float)) > 0.5
     assert reached.any() and (split.beside[reached] == 0).all()
-    assert (split.beside[A(split.lights.astype(float)) < 1e-12] == 1).all()
+    np.testing.assert_allclose(split.beside[A(split.lights.astype(float)) < 1e-12], 1, atol=1e-9)

@@ -79,9 +79,11 @@ def apart(a, b):
 # --- the minimum ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize(("shape", "size"), [((40,), (7,)), ((12, 10), (3, 4))])
+@pytest.mark.parametrize(
+    ("shape", "size", "weighted"),
+    [((40,), (7,), True), ((12, 10), (3, 4), False), ((12, 10), (3, 4), True)],
+)
 def test_admm_finds_the_minimum_of_total_variation(shape, size, boundary, weighted):
     F, tv = posed(shape, size, boundary, weighted), TotalVariation()
     expected = by_equations(F, LAM)
@@ -117,7 +119,7 @@ def test_both_solve_a_quadratic_prior_exactly(shape, size, boundary, weighted):
 def test_a_growing_penalty_ends_near_the_minimum(boundary):
     F, tv = posed(boundary=boundary), TotalVariation()
     best = cost(F, by_equations(F, LAM), tv, LAM)
-    found = hqs(F, [Term(tv, LAM, list(np.geomspace(0.01, 30, 80)))], steps=8).image
+    found = hqs(F, [Term(tv, LAM, list(np.geomspace(0.01, 30, 50)))], steps=8).image
     assert best * (1 - 1e-6) <= cost(F, found, tv, LAM) <= 1.05 * best
 
 
@@ -125,12 +127,12 @@ def test_a_growing_penalty_ends_near_the_minimum(boundary):
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 def test_bounds_are_kept_and_cost_the_least(boundary, weighted):
     F, tv = posed(boundary=boundary, weighted=weighted), TotalVariation()
-    free = admm(F, [Term(tv, LAM, 0.3)], n_iter=600, tol=0).image
+    free = admm(F, [Term(tv, LAM, 0.3)], n_iter=200, tol=0).image
     high = np.quantile(F.A.crop(free), 0.8)
     # Darkness beyond the frame must not break the bounds.
     low = 0.0 if boundary == "zero" else np.quantile(F.A.crop(free), 0.2)
     terms = [Term(tv, LAM, 0.3), Term(Box(low, high), None, 0.2)]
-    kept = admm(F, terms, n_iter=900, tol=0).image
+    kept = admm(F, terms, n_iter=500, tol=0).image
     assert kept.min() > low - 1e-3 and kept.max() < high + 1e-3
     # No other picture within the bounds is better: neither the clipped one nor any nearby.
     best = cost(F, kept, tv, LAM)
@@ -148,15 +150,15 @@ def test_a_clipped_pixel_may_be_brighter(boundary):
     level = float(np.quantile(F.y, 0.7))
     told = Fidelity(F.A, np.minimum(F.y, level), clipped=F.y >= level)
     terms = [Term(TotalVariation(), 0.002, 0.05)]
-    found = admm(told, terms, n_iter=600, tol=0).image
-    again = admm(told, [Term(TotalVariation(), 0.002, 0.2)], data_rho=0.5, n_iter=600, tol=0).image
-    ignorant = admm(Fidelity(F.A, told.y), terms, n_iter=600, tol=0).image
+    found = admm(told, terms, n_iter=250, tol=0).image
+    again = admm(told, [Term(TotalVariation(), 0.002, 0.2)], data_rho=0.5, n_iter=250, tol=0).image
+    ignorant = admm(Fidelity(F.A, told.y), terms, n_iter=250, tol=0).image
     assert apart(F.A.crop(again), F.A.crop(found)) < 5e-3
     assert F.A(found)[told.clipped].mean() > F.A(ignorant)[told.clipped].mean()
     # The exact step of the split needs no more than the data term and the prior: no worse.
     tv = TotalVariation()
     assert cost(told, found, tv, 0.002) < cost(told, ignorant, tv, 0.002)
-    staged = hqs(told, [Term(tv, 0.002, list(np.geomspace(0.01, 5, 40)))], steps=8).image
+    staged = hqs(told, [Term(tv, 0.002, list(np.geomspace(0.01, 5, 20)))], steps=8).image
     assert cost(told, staged, tv, 0.002) < cost(told, ignorant, tv, 0.002)
 
 
@@ -166,9 +168,9 @@ def test_outliers_are_seen_through(boundary):
     hit = np.random.default_rng(1).random(F.y.shape) < 0.05
     spoilt = np.where(hit, F.y + 1, F.y)
     terms = [Term(TotalVariation(), 0.002, 0.05)]
-    clean = admm(F, terms, n_iter=300, tol=0).image
-    found = admm(Fidelity(F.A, spoilt, noise=0.02), terms, n_iter=300, tol=0, start=clean).image
-    naive = admm(Fidelity(F.A, spoilt), terms, n_iter=300, tol=0).image
+    clean = admm(F, terms, n_iter=200, tol=0).image
+    found = admm(Fidelity(F.A, spoilt, noise=0.02), terms, n_iter=200, tol=0, start=clean).image
+    naive = admm(Fidelity(F.A, spoilt), terms, n_iter=200, tol=0).image
     far = [np.sqrt(np.mean((F.A(x) - F.y)[hit] ** 2)) for x in (found, naive)]
     assert far[0] < 0.1 < far[1]
 
@@ -208,7 +210,7 @@ def test_admm_comes_closer_to_the_minimum(boundary, weighted):
     F = posed((24, 21), (4, 5), boundary, weighted)
     # What is free to be anything must not be counted: zero boundaries hold in the limit only.
     values, _ = watched(admm, F, [Term(TotalVariation(), LAM, 0.3)], n_iter=60, tol=0)
-    limit, _ = watched(admm, F, [Term(TotalVariation(), LAM, 0.3)], n_iter=800, tol=0)
+    limit, _ = watched(admm, F, [Term(TotalVariation(), LAM, 0.3)], n_iter=400, tol=0)
     least = limit[-1]
     assert min(values) > least * (1 - 2e-3)
     assert abs(values[-1] - least) < 0.02 * least
