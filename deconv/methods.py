@@ -216,6 +216,7 @@ def _load_extensions() -> None:
             warnings.warn(f"the extension {entry.value} was not loaded: {error}", stacklevel=3)
 
 
+_SATURATION = Parameter("saturation", "Level at which the sensor clips.", choices=("auto",))
 _DERINGING = Parameter(
     "deringing", "How much of the ringing beside edges to take away.", low=0, high=1
 )
@@ -251,6 +252,8 @@ register(
             Parameter("read_noise", "Standard deviation of the camera's own noise.", low=0),
             Parameter("lam", "Weight of total variation.", low=0, high=0.1),
             Parameter("stop", "How the number of iterations is found.", "choice", choices=STOPS),
+            _SATURATION,
+            _DERINGING,
         ),
     )
 )
@@ -262,7 +265,7 @@ _DATA = (
     Parameter(
         "gain", "Image units per photon, for noise that grows with light.", choices=("auto",)
     ),
-    Parameter("saturation", "Level at which the sensor clips.", choices=("auto",)),
+    _SATURATION,
     Parameter("outliers", "Doubt pixels that the blur cannot explain.", "bool"),
     _DERINGING,
 )

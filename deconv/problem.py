@@ -189,6 +189,8 @@ def posed(
     A, y = seen.A, seen.y
     level = clip_level(y, saturation, A.weights)
     clipped = None if level is None else y >= level
+    if clipped is not None and A.weights is not None:
+        clipped = clipped & (A.weights > 0)
     trusted = A.weights
     if clipped is not None:
         trusted = _times(trusted, 1 - namespace(y).astype(clipped, y.dtype))

@@ -20,8 +20,11 @@ from deconv.arrays import (
     whole,
 )
 from deconv.fft import prepare
+from deconv.flat import dering
+from deconv.gradient import curvature
 from deconv.night import LOOKS, Night
 from deconv.operators import Blur, observe
+from deconv.problem import posed
 from deconv.progress import Callback, report
 from deconv.saturation import clip_level, completed
 from deconv.sensitivity import flat, inverse, sensitivity
@@ -60,6 +63,7 @@ def richardson_lucy(
     read_noise: float = 0.0,
     lam: float = 0.0,
     stop: str = "auto",
+    deringing: float = 0.0,
     rng: Any = 0,
     callback: Callback | None = None,
 ) -> Array:
@@ -109,6 +113,8 @@ def richardson_lucy(
         and stops where the other tenth is predicted best (needs `gain`); "held-out" does the same
         with a twentieth of the pixels left out. Then all data are fitted with that number. The
         default takes counts where the gain is given.
+    deringing : float
+        How much of the ringing beside edges to take away, 0 to 1 (`deconv.ringing`).
     rng : int or numpy.random.Generator
         For the random share that finds the number of iterations.
     callback : callable, optional
@@ -147,6 +153,7 @@ def richardson_lucy(
     offset = number(offset, "offset")
     read_noise = number(read_noise, "read_noise", low=0)
     lam = number(lam, "lam", low=0, high=0.1)
+    deringing = number(deringing, "deringing", low=0, high=1)
     if gain is not None:
         gain = number(gain, "gain", low=0, strict=True)
     elif read_noise > 0 or (stop == "counts" and n_iter is None):
@@ -181,7 +188,8 @@ def richardson_lucy(
             return seen.finish(stopped)
     tell = report(callback, done + n_iter, finish)
     shown = (lambda k, x, d: tell(done + k, x, d)) if tell is not None else None
-    return seen.finish(fit.run(n_iter, tell=shown))
+    restored = seen.finish(fit.run(n_iter, tell=shown))
+    return dering(restored, deringing, lambda: posed(seen, saturation=saturation))
 
 
 @dataclass(frozen=True)
@@ -205,7 +213,8 @@ class _Fit:
         """`n_iter` iterations from a flat image: the loop that this file is about.
 
         `judge` sees each prediction on the domain, `tell` each iterate; either may end the run. An
-        iteration costs four FFTs; images, one half spectrum and one prediction are reused.
+        iteration costs four FFTs, among lights six (and six more in each of the first few); images,
+        one half spectrum and one prediction are reused.
         """
         A = self.A
         scale = inverse(sensitivity(A, A.weights, self.y))
@@ -217,12 +226,15 @@ class _Fit:
             prepare((*lead, *A.domain), dtype_name(x), A.ndim, 4 * n_iter)
         work, spectrum = A.workspace(lead)
         older = elementwise(lambda v: 1 * v, x) if self.momentum else x
-        black, xp = A.boundary == "zero", namespace(x)
+        memory: Any = {"out": work, "spectrum": spectrum, "to_frame": A.boundary == "zero"}
+        xp = namespace(x)
         normal = float(xp.finfo(x.dtype).smallest_normal)
         best, age = math.inf, 1
-        judged = judge
-        if judge is not None and night is not None:
-            judged = lambda k, seen: judge(k, night.shown(seen, split))  # noqa: E731
+
+        def judged(k: int, seen: Array) -> bool:
+            shown = seen if judge is None or night is None else night.shown(seen, split)
+            return judge is not None and judge(k, shown)
+
         for k in range(1, n_iter + 1):
             p = self._ahead(x, older, age) if self.momentum else x
             guarded = self.momentum is not None and k % GUARD_EVERY == 0
@@ -237,13 +249,10 @@ class _Fit:
             if night is not None and k <= LOOKS:
                 split = night.split(p)
             if split is None:
-                gathered = A.correlate(
-                    ratio, out=work, spectrum=spectrum, framed=True, to_frame=black
-                )
-                older, x = x, self._update(p, gathered, scale)
+                gathered, told = A.correlate(ratio, framed=True, **memory), scale
             else:
-                gathered = split.gather(ratio, out=work, spectrum=spectrum, to_frame=black)
-                older, x = x, self._update(p, gathered, split.inverse)
+                gathered, told = split.gather(ratio, **memory), split.inverse
+            older, x = x, self._update(p, gathered, told)
             age += 1
             if k % DARK_AFTER == 0:
                 x = elementwise(lambda v: xp.where(v > normal, v, 0 * v), x, out=x)
@@ -265,7 +274,7 @@ class _Fit:
         p: Array,
         work: Array | None,
         spectrum: Array | None,
-        judge: Callable[[int, Array], bool] | None,
+        judge: Callable[[int, Array], bool],
         k: int,
         guarded: bool,
     ) -> tuple[Array | None, float | None]:
@@ -279,7 +288,7 @@ class _Fit:
         to_frame = not (black and guarded)
         prediction = A.blur(p, out=work, spectrum=spectrum, framed=black, to_frame=to_frame)
         seen = A.crop(prediction)
-        if judge is not None and judge(k, seen):
+        if judge(k, seen):
             return None, None
         parts: list[Array] = []
         if not to_frame:
@@ -322,10 +331,8 @@ class _Fit:
                 out=gathered,
             )
         if self.lam > 0:
-            curvature = _curvature(p, self.A.ndim, self.lam)
-            factor = elementwise(
-                lambda c, v: c / (1 - self.lam * v), factor, curvature, out=gathered
-            )
+            bend = curvature(p, self.A.ndim, self.lam)
+            factor = elementwise(lambda c, v: c / (1 - self.lam * v), factor, bend, out=gathered)
         return elementwise(xp.multiply, p, factor, out=p)
 
     @cached_property
@@ -333,17 +340,3 @@ class _Fit:
         """Predictions are at least this, relative to the data: zeros in, zeros out, no NaN."""
         xp = namespace(self.y)
         return max(float(xp.max(detached(self.y))) * float(xp.finfo(self.y.dtype).eps), 1e-30)
-
-
-def _curvature(x: Array, ndim: int, lam: float) -> Array:
-    """div(∇x / |∇x|) with forward differences on the circular domain.
-
-    Steps below ``4 ndim lam x`` are smoothed: there the explicit update of Dey et al. overshoots
-    by more than the step itself, and turns flat regions into a checkerboard.
-    """
-    xp = namespace(x)
-    axes = range(-ndim, 0)
-    steps = [xp.roll(x, -1, axis=axis) - x for axis in axes]
-    length = xp.sqrt(sum(step * step for step in steps) + (4 * ndim * lam * x) ** 2 + 1e-30)
-    parts = [step / length for step in steps]
-    return sum(part - xp.roll(part, 1, axis=axis) for part, axis in zip(parts, axes, strict=True))

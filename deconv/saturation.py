@@ -119,9 +119,8 @@ def _heap(seen: np.ndarray, low: float, high: float) -> float | None:
     """The lower end of a heap of pixels at the largest value; None where there is none."""
     if low == high:
         return None
-    below, flat = seen[seen < high], seen.reshape(-1)
-    gaps = np.diff(np.unique(flat[:: max(1, flat.size // SAMPLE)]))
-    step = max((high - low) * BIN, float(gaps.min()) if gaps.size else 0.0)
+    below = seen[seen < high]
+    step = max((high - low) * BIN, _gap(seen[seen >= (low + high) / 2]) or _gap(seen))
     near = below[below > high - (SPREAD + BASE + 0.5) * step]
     bins = np.floor((high - near) / step + 0.5).astype(np.int64)
     counts = np.bincount(bins, minlength=SPREAD + BASE + 1).astype(float)
@@ -130,9 +129,17 @@ def _heap(seen: np.ndarray, low: float, high: float) -> float | None:
     base = counts[SPREAD + 1 : SPREAD + BASE + 1].mean()
     widest = min(SPREAD, int(SPREAD * BIN * (high - low) / step))
     last = 0
-    while last < widest and _stands_out(counts[last + 1], base):
+    # Two at a time: codes that were put through a curve leave empty bins between them.
+    while last < widest and _stands_out(counts[last + 1 : last + 3].mean(), base):
         last += 1
     return high if last == 0 else float(near[bins <= last].min(initial=high))
+
+
+def _gap(values: np.ndarray) -> float:
+    """The smallest step between a sample of the values; 0 where they are all the same."""
+    values = values.reshape(-1)
+    gaps = np.diff(np.unique(values[:: max(1, values.size // SAMPLE)]))
+    return float(gaps.min()) if gaps.size else 0.0
 
 
 def _stands_out(count: float, base: float) -> bool:
