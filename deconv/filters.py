@@ -227,7 +227,7 @@ def _laid_out(
     if not 1 <= ndim <= 3:
         raise ValueError(f"image has shape {tuple(image.shape)}; expected 1 to 3 spatial axes")
     first = channels_first(image, ndim, channel_axis)
-    x = to_numpy(first if channel_axis is not None else first[None])
+    x = to_numpy(first if channel_axis is not None else first[None, ...])
 
     def restore(result: np.ndarray) -> Array:
         result = result[0] if channel_axis is None else np.moveaxis(result, 0, channel_axis)
