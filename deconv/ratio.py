@@ -19,11 +19,11 @@ from deconv.arrays import (
     namespace,
     to_numpy,
 )
-from deconv.fft import frequencies
+from deconv.fft import frequencies, parseval_weights
 from deconv.operators import Blur
 from deconv.spectrum import signal_power
 
-__all__ = ["RULES", "SPECTRA", "checked_noise", "noise_to_signal"]
+__all__ = ["RULES", "SPECTRA", "checked_noise", "noise_to_signal", "signal_to_noise", "with_noise"]
 
 SPECTRA = ("fitted", "power-law", "constant", "laplacian")
 RULES = ("likelihood", "gcv", "sure")
@@ -63,6 +63,30 @@ def noise_to_signal(
         scale = _found(A, y, spectrum, shape, weight, noise)
     column = _column(scale, A)
     return [column * term for term in shape]
+
+
+def signal_to_noise(A: Blur, ratio: Array) -> np.ndarray:
+    """Variance of the blurred scene over the noise's that R implies, for each leading index."""
+    xp = namespace(A.psf)
+
+    def share(power: Array, r: Array, counts: Array, *f: Array) -> Array:
+        varies = sum(abs(a) for a in f) > 0
+        return xp.where(varies, counts * power, 0 * r) / xp.where(varies, r, xp.ones_like(r))
+
+    counts = parseval_weights(A.domain[-1], A.psf)
+    shares = elementwise(share, A.power, ratio, counts, *frequencies(A.domain, A.psf))
+    total = xp.sum(shares, axis=tuple(range(-A.ndim, 0)))
+    return np.asarray(to_numpy(detached(total)), float) / math.prod(A.domain)
+
+
+def with_noise(A: Blur, ratio: Array, factor: np.ndarray) -> Array:
+    """R with `factor` times the noise power, one per leading index, but for the mean."""
+    xp = namespace(A.psf)
+
+    def louder(r: Array, times: Array, *f: Array) -> Array:
+        return xp.where(sum(abs(a) for a in f) > 0, times * r, r)
+
+    return elementwise(louder, ratio, _column(factor, A), *frequencies(A.domain, A.psf))
 
 
 def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:

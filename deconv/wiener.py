@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from deconv.arrays import Array, choose, elementwise, is_numpy, namespace, number, whole
 from deconv.flat import dering
 from deconv.operators import Blur, observe
-from deconv.operators.masked import masked_solve
+from deconv.operators.masked import masked_data, masked_solve
 from deconv.problem import posed
 from deconv.progress import Callback, report
-from deconv.ratio import RULES, SPECTRA, checked_noise, noise_to_signal
+from deconv.ratio import (
+    RULES,
+    SPECTRA,
+    checked_noise,
+    noise_to_signal,
+    signal_to_noise,
+    with_noise,
+)
 
 __all__ = ["wiener"]
 
 
-# The masked problem's steps stop here: 6 to 10 on photographs, within 0.05 dB of the limit.
-TOLERANCE = 2.5e-4
-MOST_STEPS = 100
+# The less noise, the more steps the masked problem takes, up to hundreds. So it is solved for more
+# noise first, from a signal-to-noise ratio of FIRST on in stages that are STAGE apart: what is
+# unobserved comes out nearly alike. Without noise that gains 13 dB in 40 steps.
+FIRST, STAGE, MOST_SNR = 10.0, 10.0, 1e12
+STEPS, LAST_STEPS = 8, 12
+# A stage ends early where the residual falls to this over the root of its signal-to-noise ratio.
+TOLERANCE = 3e-3
 
 
 def wiener(
@@ -117,16 +131,46 @@ def wiener(
     if A.exact:
         restored = seen.finish(A.image(_divide(A, y, ratio), overwrite=True))
         return dering(restored, deringing, lambda: posed(seen, sigma=noise))
-    solution = masked_solve(
-        A,
-        y,
-        sum(ratio[1:], ratio[0]),
-        tol=TOLERANCE if n_iter is None else 0.0,
-        n_iter=MOST_STEPS if n_iter is None else n_iter,
-        callback=report(callback, n_iter, lambda X: seen.finish(A.image(X))),
-    )
-    restored = seen.finish(A.image(solution.spectrum, overwrite=True))
+    tell = report(callback, n_iter, lambda X: seen.finish(A.image(X)))
+    spectrum = _solve(A, y, sum(ratio[1:], ratio[0]), n_iter, tell)
+    restored = seen.finish(A.image(spectrum, overwrite=True))
     return dering(restored, deringing, lambda: posed(seen, sigma=noise))
+
+
+def _solve(
+    A: Blur, y: Array, ratio: Array, n_iter: int | None, tell: Callable[..., bool] | None
+) -> Array:
+    """Half spectrum that solves the masked problem, the noise lowered to its own in stages."""
+    data, spectrum, taken = masked_data(A, y), None, 0
+    snr = np.minimum(signal_to_noise(A, ratio), MOST_SNR)
+    stages = math.ceil(math.log(max(float(snr.max()) / FIRST, 1), STAGE))
+    cancelled = False
+
+    def count(step: int, X: Array) -> bool:
+        nonlocal cancelled
+        cancelled = tell is not None and tell(taken + step, X)
+        return cancelled
+
+    for stage in range(stages + 1):
+        last = stage == stages
+        more = np.maximum(snr / (FIRST * STAGE**stage), 1.0)
+        steps = LAST_STEPS if last else STEPS
+        if n_iter is not None:
+            steps = n_iter - taken if last else min(steps, n_iter - taken)
+        solution = masked_solve(
+            A,
+            y,
+            ratio if last else with_noise(A, ratio, more),
+            data=data,
+            start=spectrum,
+            tol=TOLERANCE / math.sqrt(1 + float((snr / more).max())) if n_iter is None else 0.0,
+            n_iter=steps,
+            callback=count,
+        )
+        spectrum, taken = solution.spectrum, taken + solution.n_iter
+        if cancelled or taken == n_iter:
+            break
+    return spectrum
 
 
 def _divide(A: Blur, y: Array, ratio: list[Array]) -> Array:

@@ -1,4 +1,4 @@
-"""The one figure: what it shows, that it is saved, and that pyplot stays out of it."""
+"""The figures: what they show, that they are saved, and that pyplot stays out of it."""
 
 import sys
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deconv import figures, psf
+from deconv import figures, io, psf
+from deconv.progress import History, State
 
 GREY = np.tile(np.linspace(0, 255, 40, dtype=np.uint8), (30, 1))
 COLOUR = np.stack([GREY] * 3, axis=-1)
@@ -52,3 +53,40 @@ def test_pyplot_is_not_imported():
     before = "matplotlib.pyplot" in sys.modules
     figures.before_after({"a": GREY})
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+@pytest.fixture
+def history():
+    """What a callback sees of four iterations that converge by halves."""
+    record = History()
+    for k in range(1, 5):
+        image = np.arange(12.0).reshape(3, 4) + 0.5**k
+        stopped = "it is over" if k == 4 else None
+        record(State(k, 4, lambda image=image: image, lambda k=k: 10 / k, stopped))
+    return record
+
+
+def test_a_history_keeps_what_the_callback_saw(history):
+    assert history.iterations == [1, 2, 3, 4]
+    assert history.objectives == [10, 5, 10 / 3, 2.5]
+    assert history.stopped == "it is over"
+    assert np.isnan(history.changes[0])
+    assert history.changes[1:] == pytest.approx(
+        np.array([0.25, 0.125, 0.0625]) / np.arange(12).std()
+    )
+    assert history.seconds == sorted(history.seconds)
+
+
+def test_convergence_draws_objective_and_change(tmp_path, history):
+    silent = History()
+    for k in (1, 2):
+        silent(State(k, None, lambda: np.arange(5.0), lambda: None))
+    figure = figures.convergence({"loud": history, "silent": silent}, path=tmp_path / "a.png")
+    fall, change = figure.axes
+    assert [line.get_label() for line in fall.lines] == ["loud"]
+    np.testing.assert_allclose(fall.lines[0].get_ydata(), [4, 2, 4 / 3, 1])
+    assert [line.get_label().partition(":")[0] for line in change.lines] == ["loud", "silent"]
+    assert io.read(tmp_path / "a.png").pixels.shape[0] > 100
+    for histories in ({}, {"nothing": History()}):
+        with pytest.raises(ValueError, match="histories without an iteration"):
+            figures.convergence(histories)
