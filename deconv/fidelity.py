@@ -23,7 +23,7 @@ OUTLIERS = 0.1
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Data term of the observation `y`, shape (..., *A.shape), under the operator's own weights.
+    """Data term of `y`, shape ``(..., *A.shape)``, under the weights of the operator A.
 
     Attributes
     ----------

@@ -61,7 +61,7 @@ def admm(
     tol : float
         Stop when an iteration changes the picture by less than this, rms, relative to its standard
         deviation.
-    start : array, shape (..., *A.domain), optional
+    start : array, shape ``(..., *A.domain)``, optional
         First picture; the smoothly continued data if not given.
     tell : callable, optional
         ``tell(iteration, x, objective, stopped)`` of `deconv.progress.report`; true ends the loop.
