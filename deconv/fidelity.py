@@ -33,7 +33,7 @@ class Fidelity:
         Pixels whose value is the sensor's limit: only a prediction below it contradicts them.
     noise : float, optional
         Standard deviation of what is no outlier; with it, every pixel's weight is the probability
-        that it is none (Cho, Wang and Lee 2011, equation 9).
+        that it is none (Cho, Wang and Lee 2011).
     spread : float
         Range of values over which outliers are spread evenly.
     """

@@ -8,7 +8,9 @@ import numpy as np
 
 from deconv import evidence
 from deconv.arrays import Array, choose, detached, namespace, number, to_numpy
+from deconv.flat import dering
 from deconv.operators import Blur, observe
+from deconv.problem import posed
 from deconv.progress import Callback, report
 from deconv.pseudo_inverse import (
     SIZE,
@@ -35,6 +37,7 @@ def filter_bank(
     size: int | None = None,
     boundary: str = "unknown",
     weights: Any = None,
+    deringing: float = 0.0,
     channel_axis: int | None = None,
     callback: Callback | None = None,
 ) -> Array:
@@ -58,6 +61,8 @@ def filter_bank(
         What lies beyond the frame; see `deconv.Blur`. The mean level is kept, except with "zero".
     weights : array, optional
         Weight in [0, 1] of each pixel; 0 for unobserved ones.
+    deringing : float
+        How much of the ringing beside edges to take away, 0 to 1 (`deconv.ringing`).
     channel_axis : int, optional
         Axis that holds colours or separate images.
     callback : callable, optional
@@ -85,6 +90,7 @@ def filter_bank(
     if snr is not None:
         snr = number(snr, "snr", low=0, strict=True)
     choose(spectrum, SPECTRA, "spectrum")
+    deringing = number(deringing, "deringing", low=0, high=1)
     seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
     A, y = seen.A, seen.y
     if A.ndim != 2:
@@ -105,7 +111,7 @@ def filter_bank(
     tell = report(callback, 1, seen.finish)
     if tell:
         tell(1, x)
-    return seen.finish(x)
+    return dering(seen.finish(x), deringing, lambda: posed(seen))
 
 
 def _estimated(A: Blur, y: Array) -> np.ndarray:

@@ -338,6 +338,7 @@ register(
             ),
             Parameter("rank", "Filter pairs; found when none.", "int", 1, 10000),
             Parameter("size", "Side of the filters in pixels; found when none.", "int", 1, 10000),
+            _DERINGING,
         ),
     )
 )
