@@ -123,7 +123,11 @@ class Problem:
         start = self._careful_start(solve, weight) if self.fidelity.noise is not None else None
         if lam == "sure":
             weight = best_weight(
-                lambda data, lam: solve(data, lam, start, None).image, self, weight
+                lambda data, lam: solve(data, lam, start, None).image,
+                self.fidelity,
+                self.found,
+                weight,
+                scale=self.scale,
             )
         tell = report(callback, n_iter, lambda x: self.finish(x, copy=True))
         return self.finish(solve(self.fidelity, weight, start, tell).image)

@@ -14,16 +14,15 @@ Only pixels that count as observed enter. A weighted data term is one whose pixe
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from deconv.arrays import detached, like, to_numpy
-
-if TYPE_CHECKING:
-    from deconv.fidelity import Fidelity
-    from deconv.problem import Problem, Solve
+from deconv.arrays import Array, detached, like, to_numpy
+from deconv.evidence import Evidence
+from deconv.fidelity import Fidelity
 
 __all__ = ["best_weight"]
 
@@ -34,17 +33,28 @@ OCTAVES = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
 PROBE, LEAST_PROBE = 0.1, 0.01
 
 
-def best_weight(solve: Solve, problem: Problem, start: np.ndarray) -> np.ndarray:
+def best_weight(
+    solve: Callable[[Fidelity, np.ndarray], Array],
+    fidelity: Fidelity,
+    found: Evidence,
+    start: np.ndarray,
+    *,
+    scale: Any = 1.0,
+) -> np.ndarray:
     """The weight with the least estimated prediction error within a factor of 4 of `start`.
 
     Parameters
     ----------
     solve : callable
         ``solve(fidelity, lam)``, the domain image; it is called twice per weight, ten times.
-    problem : Problem
+    fidelity : Fidelity
+    found : Evidence
+        Its sigma is the noise of data of weight 1.
     start : array
         One weight per leading index of the observation, each then with a risk of its own, or one
         number for all.
+    scale : float or array
+        What the data term is multiplied with against noise of that sigma.
 
     Returns
     -------
@@ -52,10 +62,11 @@ def best_weight(solve: Solve, problem: Problem, start: np.ndarray) -> np.ndarray
         Of the shape of `start`.
     """
     start = np.asarray(start, float)
-    fidelity = replace(problem.fidelity, y=detached(problem.fidelity.y))
+    fidelity = replace(fidelity, y=detached(fidelity.y))
+    ndim = fidelity.A.ndim
     y = to_numpy(fidelity.y).astype(float)
-    sigma = np.asarray(problem.found.sigma, float)
-    step = _column(np.maximum(PROBE * sigma, LEAST_PROBE * problem.found.gradient), problem)
+    sigma = np.asarray(found.sigma, float)
+    step = _column(np.maximum(PROBE * sigma, LEAST_PROBE * found.gradient), ndim)
     probe = np.random.default_rng(0).choice([-1.0, 1.0], y.shape)
     nudged = replace(fidelity, y=like(y + step * probe, fidelity.y))
 
@@ -67,28 +78,28 @@ def best_weight(solve: Solve, problem: Problem, start: np.ndarray) -> np.ndarray
     first = predict(fidelity, start)
     weights = fidelity.weights(like(first, fidelity.y))
     observed = np.ones_like(y) if weights is None else to_numpy(weights).astype(float)
-    noise = np.asarray(problem.scale * sigma**2)
+    noise = np.asarray(scale * sigma**2)
 
     def risk(octave: float) -> np.ndarray:
         lam = start * 2**octave
         seen = first if octave == 0 else predict(fidelity, lam)
         spread = probe * (predict(nudged, lam) - seen) / step * (observed > 0)
-        loss = observed * (seen - y) ** 2 + 2 * _column(noise, problem) * spread
-        return _total(loss, problem, start)
+        loss = observed * (seen - y) ** 2 + 2 * _column(noise, ndim) * spread
+        return _total(loss, ndim, start)
 
     risks = np.stack([risk(float(octave)) for octave in OCTAVES])
     best: np.ndarray = start * 2 ** _lowest(risks)
     return best
 
 
-def _column(values: np.ndarray, problem: Problem) -> np.ndarray:
+def _column(values: np.ndarray, ndim: int) -> np.ndarray:
     """Values over leading axes, to broadcast to images."""
-    return values.reshape(*values.shape, *[1] * problem.ndim)
+    return values.reshape(*values.shape, *[1] * ndim)
 
 
-def _total(values: np.ndarray, problem: Problem, start: np.ndarray) -> np.ndarray:
+def _total(values: np.ndarray, ndim: int, start: np.ndarray) -> np.ndarray:
     """Sum over the axes that share one weight."""
-    total = values.sum(axis=tuple(range(-problem.ndim, 0)) if start.ndim else None)
+    total = values.sum(axis=tuple(range(-ndim, 0)) if start.ndim else None)
     return np.asarray(total)
 
 
