@@ -1,7 +1,8 @@
 """Time and memory of MAP restoration: against the bare FFTs and memory passes, and other libraries.
 
 The bound of a splitting step is its FFTs and one read and write of each field that it keeps, on
-arrays of the same number and size, so that the caches are as cold as in the loop.
+arrays of the same number and size, so that the caches are as cold as in the loop. Where pixels are
+unobserved, an HQS stage is several steps of conjugate gradients, each with that bound of its own.
 
     python -m benchmarks.map_speed          # about two minutes, three with pyproximal installed
 """
@@ -67,9 +68,11 @@ def steps() -> None:
         # right-hand side, data or otf, the half-sized inverse counted with them.
         task = bound(A.domain, 6 if masked else 4, 3, 2 if masked else 1)
         row(f"ADMM step for TV, 2048x2048, {boundary}", in_turn(iterate, task, 5), of=20)
-        # Five conjugate-gradient steps, each of two FFTs on five spectra, and the first residual.
-        task = bound(A.domain, 3, 5 if masked else 3, 7 if masked else 1)
-        row(f"HQS stage, 2048x2048, {boundary}", in_turn(stages, task, 5), of=6)
+        # Five conjugate-gradient steps and the first residual, each of two FFTs on five spectra.
+        task = bound(A.domain, 3, 5, 1)
+        many = 6 if masked else 1
+        pair = in_turn(stages, task, 5)
+        row(f"HQS stage, 2048x2048, {boundary}", pair, f"{many} solver steps", of=6, per=many)
         fft.release_memory()
         tracemalloc.start()
         iterate()
