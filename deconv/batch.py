@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +162,10 @@ class Job:
         place = len(axes) - ndim
         if colour:
             image = np.moveaxis(image, -1, place)
+        options = dict(self.parameters)
+        # There is no negative light, and the curve back to display values would blow it up.
+        if linear and "bounds" in inspect.signature(self.method.function).parameters:
+            options["bounds"] = (0, None)
         result = np.empty_like(image)
         for index in np.ndindex(image.shape[:place]):
             result[index] = self.method.restore(
@@ -170,7 +175,7 @@ class Job:
                 boundary=self.boundary,
                 channel_axis=0 if colour else None,
                 callback=callback,
-                **self.parameters,
+                **options,
             )
         if colour:
             result = np.moveaxis(result, place, -1)

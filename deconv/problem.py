@@ -254,17 +254,24 @@ def _photons(
     A, y = seen.A, seen.y
     lead = tuple(y.shape[: -A.ndim])
     axes = tuple(range(-A.ndim, 0))
+    light = to_numpy(detached(A.crop(A.blur(A.embed(y))))).astype(float)
+    mean_light = np.maximum(light.mean(axis=axes), 0)
+    if gain == "auto" or sigma is None:
+        both = evidence.estimate(**look).sigma ** 2
     if gain == "auto":
         flat = to_numpy(y).reshape(-1, *A.shape)
         cameras = [estimate_gain(channel) for channel in flat]
         gains = np.array([camera.gain for camera in cameras]).reshape(lead)
-        sigma = np.array([c.sigma for c in cameras]).reshape(lead) if sigma is None else sigma
+        dark = np.array([camera.sigma for camera in cameras]).reshape(lead) ** 2
+        # What a camera develops is smooth at the finest scale, where the gain is found: the shares
+        # of light and sensor hold, and the evidence knows how much they are together.
+        worth = both / np.maximum(dark + gains * mean_light, np.finfo(float).tiny)
+        gains, dark = gains * worth, dark * worth
+        sigma = np.sqrt(dark) if sigma is None else sigma
     else:
         gains = np.full(lead, gain)
-    light = to_numpy(detached(A.crop(A.blur(A.embed(y))))).astype(float)
     if sigma is None:
-        both = evidence.estimate(**look).sigma ** 2
-        sigma = np.sqrt(np.maximum(both - gains * np.maximum(light.mean(axis=axes), 0), 0))
+        sigma = np.sqrt(np.maximum(both - gains * mean_light, 0))
     column = (..., *(None,) * A.ndim)
     per_photon = gains[column]
     # One photon's variance is the least: an empty pixel is not known better than that.

@@ -28,10 +28,11 @@ __all__ = ["wiener"]
 
 # The less noise, the more steps the masked problem takes, up to hundreds. So it is solved for more
 # noise first, from a signal-to-noise ratio of FIRST on in stages that are STAGE apart: what is
-# unobserved comes out nearly alike. Without noise that gains 12 dB in 30 steps. Beyond MOST_SNR
-# the steps would not converge, and what is unobserved spoils more than noise does.
-FIRST, STAGE, MOST_SNR = 3.0, 10.0, 1e6
+# unobserved comes out nearly alike. Without noise that gains 12 dB in 30 steps.
+FIRST, STAGE = 3.0, 10.0
 STEPS, LAST_STEPS = 8, 12
+# Beyond this ratio the steps would not converge: a larger one must be given.
+MOST_FOUND, MOST_GIVEN = 1e6, 1e12
 # A stage ends early where the residual falls to this over the root of its signal-to-noise ratio.
 TOLERANCE = 3e-3
 
@@ -66,7 +67,8 @@ def wiener(
     psf : array or operator
         Sums to 1, centre at ``size // 2``. With a `channel_axis` it may have one psf per channel.
     noise : float or array (C,), optional
-        Standard deviation of the noise in image units; estimated when None.
+        Standard deviation of the noise in image units; estimated when None. Where pixels are
+        unobserved, an estimated signal-to-noise ratio counts as 60 dB at most.
     spectrum : {"fitted", "power-law", "constant", "laplacian"} or callable or array
         Shape of R over frequency. "fitted" has the slope and the directions of the image's own
         spectrum (`deconv.spectrum`); the others are ``f0^2 + |f|^2``, 1, and the squared Laplacian
@@ -86,7 +88,8 @@ def wiener(
     deringing : float
         How much of the ringing beside edges to take away, 0 to 1 (`deconv.ringing`).
     n_iter : int, optional
-        Conjugate-gradient steps for unknown boundaries and weights; found when None.
+        Conjugate-gradient steps for unknown boundaries and weights; found when None. Where noise is
+        weak, the first of them solve for stronger noise.
     callback : callable, optional
         Called with a `deconv.progress.State` after each of these steps; may raise StopIteration.
 
@@ -133,18 +136,24 @@ def wiener(
         restored = seen.finish(A.image(_divide(A, y, ratio), overwrite=True))
         return dering(restored, deringing, lambda: posed(seen, sigma=noise))
     tell = report(callback, n_iter, lambda X: seen.finish(A.image(X)))
-    spectrum = _solve(A, y, sum(ratio[1:], ratio[0]), n_iter, tell)
+    most = MOST_FOUND if noise is None and not isinstance(weight, float) else MOST_GIVEN
+    spectrum = _solve(A, y, sum(ratio[1:], ratio[0]), most, n_iter, tell)
     restored = seen.finish(A.image(spectrum, overwrite=True))
     return dering(restored, deringing, lambda: posed(seen, sigma=noise))
 
 
 def _solve(
-    A: Blur, y: Array, ratio: Array, n_iter: int | None, tell: Callable[..., bool] | None
+    A: Blur,
+    y: Array,
+    ratio: Array,
+    most: float,
+    n_iter: int | None,
+    tell: Callable[..., bool] | None,
 ) -> Array:
     """Half spectrum that solves the masked problem, the noise lowered to its own in stages."""
     data, spectrum, taken = masked_data(A, y), None, 0
     snr = signal_to_noise(A, ratio)
-    end = float(np.clip(snr.max(), FIRST, MOST_SNR))
+    end = float(np.clip(snr.max(), FIRST, most))
     stages = math.ceil(math.log(end / FIRST, STAGE))
     cancelled = False
 

@@ -1,5 +1,7 @@
 """Wiener: its formula, its symmetries, what it finds by itself, and what it refuses."""
 
+import math
+
 import numpy as np
 import pytest
 from helpers import (
@@ -16,6 +18,7 @@ from helpers import (
 from test_operators import dense_prox
 
 from deconv import Blur, psf, wiener
+from deconv.ratio import signal_to_noise, with_noise
 
 SPECTRA = ("fitted", "power-law", "constant", "laplacian")
 KERNEL = psf.gaussian(1.5)
@@ -162,6 +165,51 @@ def test_everything_automatic_beats_the_blurred_picture(name, kernel, sigma):
     assert psnr(sharp[border], found[border]) > psnr(sharp[border], blurred[border])
 
 
+WEAK = {"gaussian": psf.gaussian(2.0), "motion": psf.motion(9, 20), "defocus": psf.defocus(4)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["camera", "coins", "astronaut"])
+@pytest.mark.parametrize("kernel", WEAK)
+def test_the_less_noise_the_better_beyond_an_unknown_border(kernel, name, dtype):
+    found = []
+    for sigma in (0.003, 0.001, 1e-4, 0):
+        sharp, blurred = scene_and_blurred(WEAK[kernel], name, 160, sigma)
+        found.append(psnr(sharp, wiener(blurred.astype(dtype), WEAK[kernel])))
+    assert found[1] > found[0] and min(found[2:]) > found[1] - 0.5
+    assert max(found) > psnr(sharp, blurred) + 4
+
+
+@pytest.mark.parametrize("kernel", WEAK)
+def test_weak_noise_with_missing_pixels_or_light_cut_off_at_the_frame(kernel):
+    sharp, kernel = picture("camera", 160), WEAK[kernel]
+    gone = np.random.default_rng(0).random(sharp.shape) < 0.05
+    for boundary in ("periodic", "zero"):
+        A = Blur(kernel, sharp.shape, boundary=boundary)
+        blurred = A(A.frame.pad(sharp)) + 1e-3 * np.random.default_rng(1).normal(size=sharp.shape)
+        for image in (blurred, np.where(gone, np.nan, blurred)):
+            assert psnr(sharp, wiener(image, kernel, boundary=boundary)) > psnr(sharp, blurred) + 4
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_the_noise_that_a_ratio_stands_for(library):
+    A = Blur(put(SKEW, library), (12, 9), boundary="unknown")
+    K = get(A.power)
+    axes = np.meshgrid(np.fft.fftfreq(A.domain[0]), np.fft.rfftfreq(A.domain[1]), indexing="ij")
+    signal = 1 / (0.01 + sum(f * f for f in axes))
+    counts = np.full(K.shape, 2.0)
+    counts[:, 0] = 1
+    if A.domain[1] % 2 == 0:
+        counts[:, -1] = 1
+    counts[0, 0] = 0  # the mean is no signal
+    expected = (counts * K * signal).sum() / math.prod(A.domain)
+    ratio = put(1 / signal, library)
+    np.testing.assert_allclose(signal_to_noise(A, ratio), expected)
+    louder = with_noise(A, ratio, np.asarray(4.0))
+    np.testing.assert_allclose(signal_to_noise(A, louder), expected / 4)
+    assert float(louder[0, 0]) == float(ratio[0, 0])
+
+
 def test_rules_find_nearly_the_same_weight():
     best = max(
         psnr(SHARP, wiener(BLURRED, KERNEL, spectrum="power-law", weight=float(w)))
@@ -304,20 +352,21 @@ def test_channels_are_restored_one_by_one(spectrum, boundary):
     image = colour_picture(48) + 0.01 * RNG.normal(size=(48, 48, 3))
     together = wiener(image, KERNEL, channel_axis=-1, spectrum=spectrum, boundary=boundary)
     assert together.shape == image.shape
-    steps = {} if boundary == "periodic" else {"n_iter": 40}
+    steps = {} if boundary == "periodic" else {"n_iter": 100}
     together = wiener(image, KERNEL, channel_axis=-1, spectrum=spectrum, boundary=boundary, **steps)
     for c in range(3):
         alone = wiener(image[..., c], KERNEL, spectrum=spectrum, boundary=boundary, **steps)
-        close(together[..., c], alone, 1e-4)
+        # The stages of the solution are those of the channel with the least noise.
+        close(together[..., c], alone, 2e-3 if steps else 1e-12)
 
 
 def test_each_channel_may_have_its_psf_and_noise():
     image = colour_picture(48)
     kernels = np.stack([psf.gaussian(s, size=13) for s in (0.8, 1.2, 1.6)], axis=-1)
     noise = [0.01, 0.02, 0.03]
-    together = wiener(image, kernels, channel_axis=-1, noise=noise, n_iter=40)
+    together = wiener(image, kernels, channel_axis=-1, noise=noise, n_iter=100)
     for c in range(3):
-        alone = wiener(image[..., c], kernels[..., c], noise=noise[c], n_iter=40)
+        alone = wiener(image[..., c], kernels[..., c], noise=noise[c], n_iter=100)
         close(together[..., c], alone, 1e-4)
     first = wiener(np.moveaxis(image, -1, 0), kernels[..., 0], channel_axis=0, noise=0.01)
     assert first.shape == (3, 48, 48)
