@@ -18,12 +18,13 @@ import numpy as np
 from deconv import fft
 from deconv.arrays import Array, floating, is_numpy, namespace, to_numpy
 from deconv.periodogram import ROUNDING, Look
-from deconv.spectrum import fit_shape
+from deconv.spectrum import fit_shape, signal_power
 from deconv.view import View, noise_of, view_of
 from deconv.whittle import FLOOR, LEAST, Grid, Law, corner_of, fit, grid_of, rows, table
 
 __all__ = ["Evidence", "estimate", "gcv", "power_law", "sure"]
 
+LEAK = 1e-2  # what a flat window leaks counts as noise of this fraction of the picture's spread
 TINY = 1e-18  # sigma is at least this: its square is a float32
 
 
@@ -40,9 +41,11 @@ class Evidence:
     f0 : array
         Corner frequency in cycles per pixel: half a cycle per frame.
     dof : array
-        Fraction of the degrees of freedom that the data determine, ``mean |K|^2 S / V``, in (0, 1).
+        Fraction of the degrees of freedom that the data determine, ``mean |K|^2 S / V``, in (0, 1),
+        with the S of the whole frame.
     gradient : array
-        Root-mean-square gradient of the sharp picture that the spectrum implies.
+        Root-mean-square gradient of the sharp picture, of the whole frame: that of a spectrum with
+        a slope and directions of its own (`deconv.spectrum`); of a signal, that of S.
     reliable : bool
         False where the otf has no frequencies dark enough to tell noise from texture: sigma may
         then be too high, and giving it is better.
@@ -80,6 +83,9 @@ def estimate(
        power law fails, the others too much where texture remains.
     3. With that sigma, or the given one, p = 2 and c by maximum likelihood; a free p loses on
        natural pictures.
+    4. A Hann window sees the middle of the frame, where photographs have most of their detail.
+       Degrees of freedom and gradient are the frame's: from spectra fitted, with that sigma, under
+       a window that is flat but for its rim.
 
     ``python -m benchmarks.noise`` prints bias and spread of sigma on natural pictures.
 
@@ -111,11 +117,14 @@ def estimate(
     view = view_of(image, psf, weights, ndim, periodic, max_pixels)
     noise = noise_of(sigma, view.lead)
     results, shapes = [], []
-    for index, seen, bright in view.channels():
+    for index, seen, bright in view.channels(flat=True):
         found = _estimate(seen, bright, view, None if noise is None else float(noise[index]))
         results.append(found)
         if shape:
-            shapes.append(_shape(seen, bright, view, *found[:2]))
+            scale = seen.scale or found[0]
+            law = found[0] / scale, found[1] / scale**2
+            shapes.append(_shape(seen.periodograms.mean(0), bright, view, *law))
+            shapes[-1][0] += 2 * math.log(scale)
     columns = np.array(results, float).T.reshape(5, *view.lead)
     f0 = np.full(view.lead, corner_of(view.frame))
     coefficients = np.array(shapes).reshape(*view.lead, -1) if shape else None
@@ -234,26 +243,39 @@ def _estimate(seen: Look, bright: np.ndarray, view: View, noise: float | None) -
         # Where all is noise, keep the mean and what varies as slowly as the frame.
         power = max(power, sigma**2 * corner_of(view.frame) ** 2)
         reliable = noise is not None or _dark(sigma, power, free, *dark)
+    dof, gradient = _frame(seen, bright, view, sigma, power)
+    return sigma * scale, power * scale**2, dof, gradient * scale, reliable
+
+
+def _frame(
+    seen: Look, bright: np.ndarray, view: View, sigma: float, power: float
+) -> tuple[float, float]:
+    """Degrees of freedom and rms gradient of the whole frame, in units of the picture's scale."""
+    corner = corner_of(view.frame)
+    grid = grid_of(view.plan, corner)
+    flat = seen.flat
+    noise = max(sigma, LEAK) if view.plan.tapered else sigma
+    if flat is not None and seen.scale > 0 and view.plan.tapered:
+        found = fit(table(flat, bright, grid.rows), noise=noise**2, slope=2.0).power
+        power = max(found, sigma**2 * corner**2)
     ratio = bright / (bright + (sigma**2 / power) * grid.base)
     dof = float(np.vdot(ratio, grid.whole)) / float(grid.whole.sum(dtype=float))
-    return sigma * scale, power * scale**2, dof, math.sqrt(power * grid.slope) * scale, reliable
+    if flat is None or seen.scale == 0 or len(view.frame) == 1:
+        # A line has too few frequencies for a shape: its errors cost more than they tell.
+        return dof, math.sqrt(power * grid.steepness(1 / grid.base))
+    theta = _shape(flat, bright, view, noise, power)
+    law = signal_power(theta, corner, view.plan.grid, flat)
+    return dof, math.sqrt(grid.steepness(law))
 
 
-def _shape(seen: Look, bright: np.ndarray, view: View, sigma: float, power: float) -> np.ndarray:
-    """Coefficients of the spectrum's own shape, in image units."""
+def _shape(
+    periodogram: np.ndarray, bright: np.ndarray, view: View, sigma: float, power: float
+) -> np.ndarray:
+    """Coefficients of the spectrum's own shape, in units of the picture's scale."""
     corner = corner_of(view.frame)
-    scale = seen.scale or sigma
-    theta = fit_shape(
-        seen.periodograms.mean(0),
-        bright,
-        view.plan.grid,
-        grid_of(view.plan, corner).share,
-        noise=(sigma / scale) ** 2,
-        power=power / scale**2,
-        f0=corner,
-    )
-    theta[0] += 2 * math.log(scale)
-    return theta
+    share = grid_of(view.plan, corner).share
+    law = {"noise": sigma**2, "power": power, "f0": corner}
+    return fit_shape(periodogram, bright, view.plan.grid, share, **law)
 
 
 def _dark(sigma: float, power: float, free: Law, response: float, base: float) -> bool:

@@ -23,6 +23,10 @@ __all__ = ["LOOKS", "Night", "Split"]
 # A light is a latent pixel that is brighter than the level by this factor, and of which less than
 # this part of what the frame sees of it is unclipped.
 BRIGHT, TOLD = 1.2, 0.35
+# Lamps outshine the level nearly wherever they are hidden, at least in this part of the hidden
+# pixels. Paper and sky do not: what they hide lies close above the level, and a few specks of noise
+# or ringing among it are no reason to take the data from everything around them.
+LIT = 0.3
 # Data lose weight in proportion to the lights' share in their prediction, all of it at this share.
 SHARE = 0.1
 # Lights are looked for in so many iterations, and then stay what they are: looking for ever gains
@@ -116,10 +120,19 @@ class Night:
         return elementwise(lambda v, w, p: v + w * (p - v), scene, split.beside, q)
 
     def split(self, x: Array) -> Split | None:
-        """How to update the iterate `x`; None where it has no lights."""
+        """How to update the iterate `x`; None where it has no lights.
+
+        Each picture of several that are stacked has lights or has none.
+        """
         A, x, xp = self.A, detached(x), namespace(x)
         limit = BRIGHT * self.level
         lights = elementwise(lambda h, v: h & (v > limit), self.hidden, x, dtype=np.dtype(bool))
+        axes = tuple(range(-A.ndim, 0))
+        lit, hidden = (
+            xp.sum(xp.astype(part, x.dtype), axis=axes, keepdims=True)
+            for part in (lights, self.hidden)
+        )
+        lights = lights & (lit >= LIT * hidden)
         if not bool(xp.any(lights)):
             return None
         bright = A(elementwise(lambda m, v: xp.where(m, v, 0 * v), lights, x, dtype=x.dtype))

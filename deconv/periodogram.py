@@ -2,6 +2,10 @@
 
 They are normalised so that white noise of standard deviation sigma has ``P = sigma^2`` on average,
 whatever the window and however many pixels are missing. The cost does not grow with the picture.
+
+A Hann window keeps the scene out of the dark frequencies, where the noise is read, but sees little
+more than the middle of the frame. What is asked of the frame as a whole, as how steep its edges
+are, is read under a window that is flat but for its rim.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ __all__ = ["Layout", "Look", "fill", "layout", "look", "overlapping", "radius", 
 TILE = {1: 4096, 2: 256, 3: 32}  # least side of a tile, by number of axes
 PSFS = 4  # a tile is at least this many psfs wide: its window must resolve the otf's zeros
 SWEEPS = 4  # relaxations of a hole at each box width
+RIM = 0.25  # share of a flat window's side that its two slopes take
 ROUNDING = 1e-7  # a picture that varies by less than this times its level is constant
 
 
@@ -42,6 +47,7 @@ class Look:
     level: float  # largest magnitude in the picture
     periodograms: np.ndarray  # (tiles, *half spectrum), float32
     mad: float  # wavelet estimate of sigma, in units of `scale`; may be NaN
+    flat: np.ndarray | None = None  # mean of the tiles' periodograms under a flat window
 
 
 @lru_cache(maxsize=64)
@@ -99,8 +105,10 @@ def _fast_below(n: int) -> int:
     return next(m for m in range(n - n % 2, 0, -2) if fft.fast_shape((m,)) == (m,))
 
 
-def look(image: np.ndarray, observed: np.ndarray | None, plan: Layout) -> Look:
-    """Periodograms of one channel.
+def look(
+    image: np.ndarray, observed: np.ndarray | None, plan: Layout, *, flat: bool = False
+) -> Look:
+    """Periodograms of one channel, and their mean under a flat window if asked for.
 
     Unobserved pixels are first replaced by a smooth continuation: a hole of zeros would scatter
     the picture's power over all frequencies. They carry no noise, so the periodogram is divided by
@@ -117,29 +125,43 @@ def look(image: np.ndarray, observed: np.ndarray | None, plan: Layout) -> Look:
     mean = sum(float(t.mean(dtype=float)) for t in tiles) / len(tiles)
     tiles = [t - t.dtype.type(mean) for t in tiles]
     scale = math.sqrt(sum(_energy(t / (level or 1.0)) for t in tiles) / sum(t.size for t in tiles))
-    window = _window(plan.tile) if plan.tapered else np.ones(plan.tile, np.float32)
-    half = (*plan.grid[:-1], plan.grid[-1] // 2 + 1)
-    periodograms = np.zeros((len(tiles), *half), np.float32)
     if scale <= ROUNDING:
-        return Look(0.0, level, periodograms, float("nan"))
+        half = (*plan.grid[:-1], plan.grid[-1] // 2 + 1)
+        nothing = np.zeros((len(tiles), *half), np.float32)
+        return Look(0.0, level, nothing, float("nan"), nothing[0])
     scale *= level
-    noises = []
+    units = [np.multiply(t, 1 / scale, dtype=t.dtype).astype(np.float32) for t in tiles]
+    noises = [mad(unit, mask) for unit, mask in zip(units, masks, strict=True)]
+    known = [n for n in noises if not math.isnan(n)]
+    periodograms = _periodograms(units, masks, plan, 1.0)
+    mean_flat = None
+    if flat:
+        flats = _periodograms(units, masks, plan, RIM) if plan.tapered else periodograms
+        mean_flat = flats.mean(0)
+    spread = float(np.median(known)) if known else float("nan")
+    return Look(scale, level, periodograms, spread, mean_flat)
+
+
+def _periodograms(
+    units: list[np.ndarray], masks: list[np.ndarray | None], plan: Layout, rim: float
+) -> np.ndarray:
+    """Periodograms of tiles under a window whose slopes take `rim` of its side."""
+    window = _window(plan.tile, rim) if plan.tapered else np.ones(plan.tile, np.float32)
+    half = (*plan.grid[:-1], plan.grid[-1] // 2 + 1)
+    periodograms = np.zeros((len(units), *half), np.float32)
     padded = np.zeros(plan.grid, np.float32)
     inside = padded[tuple(slice(t) for t in plan.tile)]
-    for tile, mask, periodogram in zip(tiles, masks, periodograms, strict=True):
-        unit = np.multiply(tile, 1 / scale, dtype=tile.dtype).astype(np.float32)
-        noises.append(mad(unit, mask))
+    for unit, mask, periodogram in zip(units, masks, periodograms, strict=True):
         energy = _energy(window if mask is None else window * mask)
         if energy == 0:
             continue  # nothing observed here
-        unit -= np.float32(np.vdot(window, unit) / window.sum(dtype=float))
-        np.multiply(unit, window, out=inside)
+        mean = np.float32(np.vdot(window, unit) / window.sum(dtype=float))
+        np.multiply(unit - mean, window, out=inside)
         spectrum = fft.rfftn(padded, padded.ndim)
         np.square(spectrum.real, out=periodogram)
         periodogram += np.square(spectrum.imag)
         periodogram *= np.float32(1 / energy)
-    known = [n for n in noises if not math.isnan(n)]
-    return Look(scale, level, periodograms, float(np.median(known)) if known else float("nan"))
+    return periodograms
 
 
 def _energy(x: np.ndarray) -> float:
@@ -147,11 +169,13 @@ def _energy(x: np.ndarray) -> float:
 
 
 @lru_cache(maxsize=16)
-def _window(shape: tuple[int, ...]) -> np.ndarray:
-    """Separable Hann window without its zeros, float32."""
+def _window(shape: tuple[int, ...], rim: float) -> np.ndarray:
+    """Separable Tukey window without its zeros, float32: Hann's where the `rim` is 1."""
     window = np.ones((), np.float32)
     for n in shape:
-        taper = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+        depth = (np.arange(n) + 0.5) / n
+        slope = np.minimum(np.minimum(depth, 1 - depth) / rim, 0.5)
+        taper = np.sin(np.pi * slope) ** 2
         window = np.multiply.outer(window, taper.astype(np.float32))
     window.flags.writeable = False
     return window

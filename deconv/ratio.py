@@ -65,18 +65,30 @@ def noise_to_signal(
     return [column * term for term in shape]
 
 
-def signal_to_noise(A: Blur, ratio: Array) -> np.ndarray:
-    """Variance of the blurred scene over the noise's that R implies, for each leading index."""
-    xp = namespace(A.psf)
+def signal_to_noise(A: Blur, ratio: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Power of the blurred scene over the noise's that R implies; and the same of gradients.
 
-    def share(power: Array, r: Array, counts: Array, *f: Array) -> Array:
-        varies = sum(abs(a) for a in f) > 0
-        return xp.where(varies, counts * power, 0 * r) / xp.where(varies, r, xp.ones_like(r))
-
+    One value for each leading index. The noise of the gradients is taken as much blurred as the
+    scene, so that they tell how well the frequencies are known that the psf passes.
+    """
+    xp, axes = namespace(A.psf), tuple(range(-A.ndim, 0))
     counts = parseval_weights(A.domain[-1], A.psf)
-    shares = elementwise(share, A.power, ratio, counts, *frequencies(A.domain, A.psf))
-    total = xp.sum(shares, axis=tuple(range(-A.ndim, 0)))
-    return np.asarray(to_numpy(detached(total)), float) / math.prod(A.domain)
+    f = frequencies(A.domain, A.psf)
+
+    def mean(weight: Callable[..., Array], *arrays: Array) -> np.ndarray:
+        total = xp.sum(elementwise(weight, A.power, counts, *arrays), axis=axes)
+        return np.asarray(to_numpy(detached(total)), float) / math.prod(A.domain)
+
+    def known(p: Array, n: Array, r: Array, *f: Array) -> Array:
+        varies = sum(abs(a) for a in f) > 0
+        return xp.where(varies, n * p, 0 * r) / xp.where(varies, r, xp.ones_like(r))
+
+    def steep(*f: Array) -> Array:
+        return sum(a * a for a in f[1:]) + f[0] * f[0]
+
+    seen = mean(known, ratio, *f)
+    gradient = mean(lambda p, n, r, *f: known(p, n, r, *f) * steep(*f), ratio, *f)
+    return seen, gradient / mean(lambda p, n, *f: n * p * steep(*f), *f)
 
 
 def with_noise(A: Blur, ratio: Array, factor: np.ndarray) -> Array:
@@ -101,7 +113,7 @@ def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:
     xp = namespace(A.psf)
     ratio = signal_power(theta, f0, A.domain, A.psf, exponent=-1.0)
     ratio = _with_frame(A, y, ratio, seen.sigma)
-    least = float(xp.finfo(ratio.dtype).eps)
+    least = float(xp.finfo(ratio.dtype).eps) ** 2
     # The mean is no matter of spectra: it is kept, however little else there is.
     ratio = elementwise(
         lambda r, *f: xp.clip(xp.where(sum(abs(a) for a in f) > 0, r, 0 * r), least, MOST_RATIO),

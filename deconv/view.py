@@ -31,8 +31,8 @@ class View:
     frame: tuple[int, ...]
     plan: Layout
 
-    def channels(self) -> Iterator[tuple[tuple[int, ...], Look, np.ndarray]]:
-        """Each channel's index, periodograms and |K|^2."""
+    def channels(self, *, flat: bool = False) -> Iterator[tuple[tuple[int, ...], Look, np.ndarray]]:
+        """Each channel's index, periodograms and |K|^2; `flat` as in `look`."""
         previous, bright = None, np.empty(0)
         for index in np.ndindex(self.lead):
             psf = self.psf[index]
@@ -40,7 +40,7 @@ class View:
             if where != previous:  # colours share one psf: transform it once
                 previous, bright = where, response(psf, self.plan.grid)
             observed = None if self.observed is None else self.observed[index]
-            yield index, look(self.image[index], observed, self.plan), bright
+            yield index, look(self.image[index], observed, self.plan, flat=flat), bright
 
 
 def view_of(

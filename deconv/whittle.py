@@ -179,7 +179,12 @@ class Grid(NamedTuple):
     rows: Rows  # of its logarithm
     share: np.ndarray  # 1 or 2; 0 where dropped
     whole: np.ndarray  # 1 or 2
-    slope: float  # mean of |gradient's otf|^2 / base
+    steep: np.ndarray  # |gradient's otf|^2
+
+    def steepness(self, law: np.ndarray) -> float:
+        """Mean square gradient of a picture with the power spectrum `law`."""
+        total = float((self.whole * self.steep * law).sum(dtype=float))
+        return total / float(self.whole.sum(dtype=float))
 
 
 @lru_cache(maxsize=8)
@@ -192,8 +197,7 @@ def grid_of(plan: Layout, corner: float) -> Grid:
     if kept.sum() < 8:  # a picture of a few pixels: all but the mean
         kept = squared > 0
     axes = fft.frequencies(plan.grid, squared)
-    roughness = sum((2 - 2 * np.cos(2 * np.pi * f) for f in axes), np.zeros_like(squared))
-    slope = float((whole * roughness / base).sum(dtype=float) / whole.sum(dtype=float))
+    steep = sum((2 - 2 * np.cos(2 * np.pi * f) for f in axes), np.zeros_like(squared))
     if not kept.any():  # a single pixel
         kept = np.ones_like(kept)
     return Grid(
@@ -202,7 +206,7 @@ def grid_of(plan: Layout, corner: float) -> Grid:
         rows(np.log(base), whole * kept),
         whole * kept,
         np.ascontiguousarray(whole),
-        slope,
+        steep,
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
 from deconv import evidence, fft, periodogram, psf, whittle
+from deconv.spectrum import signal_power
 
 BLUR = psf.gaussian(1.5)
 
@@ -40,15 +41,43 @@ def test_recovers_noise_and_power_of_the_model_itself(shape):
 
 
 def test_dof_and_gradient_are_those_of_their_definition():
-    y = observed((64, 64), BLUR, 0.2)
-    found = evidence.estimate(y, BLUR, sigma=0.2)
+    # One period of a scene needs no window: power and shape are the frame's.
+    rng = np.random.default_rng(0)
+    scene = power_law_field((64, 64), rng)
+    K = np.fft.rfft2(BLUR, (64, 64))
+    y = np.fft.irfft2(np.fft.rfft2(scene) * K, (64, 64)) + rng.normal(0, 0.2, (64, 64))
+    found = evidence.estimate(y, BLUR, sigma=0.2, periodic=True, shape=True)
     S = found.power / evidence.power_law((64, 64), found.f0)
-    K2 = np.abs(np.fft.rfft2(BLUR, (64, 64))) ** 2
+    K2 = np.abs(K) ** 2
     w = fft.parseval_weights(64, S) * np.ones_like(S)
     assert found.dof == pytest.approx(np.average(K2 * S / (K2 * S + 0.04), weights=w), rel=1e-4)
     fy, fx = fft.frequencies((64, 64), S)
     slope = 4 - 2 * np.cos(2 * np.pi * fy) - 2 * np.cos(2 * np.pi * fx)
+    S = signal_power(found.shape, float(found.f0), (64, 64), S)
     assert found.gradient**2 == pytest.approx(np.average(S * slope, weights=w), rel=1e-4)
+
+
+def test_the_gradient_of_a_signal_is_that_of_the_power_law():
+    scene = power_law_field((512,), np.random.default_rng(0))
+    found = evidence.estimate(scene, np.ones(1), sigma=0.1, periodic=True)
+    S = found.power / evidence.power_law((512,), found.f0)
+    w = fft.parseval_weights(512, S) * np.ones_like(S)
+    slope = 2 - 2 * np.cos(2 * np.pi * np.fft.rfftfreq(512))
+    assert found.gradient**2 == pytest.approx(np.average(S * slope, weights=w), rel=1e-4)
+
+
+def test_the_gradient_is_the_whole_frame_s():
+    """Detail in the middle only, or at the rim only, as a Hann window would weigh them."""
+    detail = power_law_field((200, 200), np.random.default_rng(1))
+    y, x = np.ogrid[-1:1:200j, -1:1:200j]
+    middle = np.exp(-3 * (x**2 + y**2))
+    for mask in (middle, 1 - middle):
+        scene = detail * mask
+        true = np.sqrt(sum(np.mean(np.diff(scene, axis=a) ** 2) for a in (0, 1)))
+        for sigma in (0.02, 1e-7):  # and where no noise hides what a flat window leaks
+            noise = np.random.default_rng(2).normal(0, sigma, scene.shape)
+            found = evidence.estimate(fftconvolve(scene, BLUR, "same") + noise, BLUR)
+            assert found.gradient == pytest.approx(true, rel=0.3)
 
 
 def test_bias_on_photographs(shared_data):

@@ -56,7 +56,7 @@ def test_an_option_costs_little_where_it_is_not_needed(name, option):
         options |= {"gain": 1e-7, "sigma": 0.01}
     options.pop("saturation", None)
     found = psnr(SHARP, SOLVERS[name](BLURRED, KERNEL, **options))
-    assert found > psnr(SHARP, SOLVERS[name](BLURRED, KERNEL)) - 0.4
+    assert found > psnr(SHARP, SOLVERS[name](BLURRED, KERNEL)) - 0.5
 
 
 def rescaled(options, factor):
@@ -160,11 +160,12 @@ def test_a_weight_for_each_channel_is_found(name):
         size=image.shape
     )
     options = {} if name == "hyper_laplacian" else {"vectorial": False}
-    for lam in (None, "sure"):
+    # The random probe of "sure" differs from channel to channel; the rule has none.
+    for lam, alike in ((None, 38), ("sure", 30)):
         found = GRADIENT[name](image, KERNEL, channel_axis=-1, lam=lam, **options)
         for c in range(3):
             alone = GRADIENT[name](image[..., c], KERNEL, lam=lam)
-            assert psnr(found[..., c], alone) > 33
+            assert psnr(found[..., c], alone) > alike
 
 
 # --- denoisers ------------------------------------------------------------------------------------
