@@ -25,6 +25,7 @@ from deconv.whittle import FLOOR, LEAST, Grid, Law, corner_of, fit, grid_of, row
 __all__ = ["Evidence", "estimate", "gcv", "power_law", "sure"]
 
 LEAK = 1e-2  # what a flat window leaks counts as noise of this fraction of the picture's spread
+AWAY = 2.0  # the frame's gradient is within this factor of its middle's
 TINY = 1e-18  # sigma is at least this: its square is a float32
 
 
@@ -41,11 +42,11 @@ class Evidence:
     f0 : array
         Corner frequency in cycles per pixel: half a cycle per frame.
     dof : array
-        Fraction of the degrees of freedom that the data determine, ``mean |K|^2 S / V``, in (0, 1),
-        with the S of the whole frame.
+        Fraction of the degrees of freedom that the data determine, ``mean |K|^2 S / V``, in (0, 1);
+        for two axes with the S of the whole frame.
     gradient : array
-        Root-mean-square gradient of the sharp picture, of the whole frame: that of a spectrum with
-        a slope and directions of its own (`deconv.spectrum`); of a signal, that of S.
+        Root-mean-square gradient of the sharp picture; for two axes that of the whole frame, by a
+        spectrum with a slope and directions of its own (`deconv.spectrum`), else that of S.
     reliable : bool
         False where the otf has no frequencies dark enough to tell noise from texture: sigma may
         then be too high, and giving it is better.
@@ -84,8 +85,8 @@ def estimate(
     3. With that sigma, or the given one, p = 2 and c by maximum likelihood; a free p loses on
        natural pictures.
     4. A Hann window sees the middle of the frame, where photographs have most of their detail.
-       Degrees of freedom and gradient are the frame's: from spectra fitted, with that sigma, under
-       a window that is flat but for its rim.
+       Of pictures, degrees of freedom and gradient are the frame's: from spectra fitted, with that
+       sigma, under a window that is flat but for its rim.
 
     ``python -m benchmarks.noise`` prints bias and spread of sigma on natural pictures.
 
@@ -253,19 +254,20 @@ def _frame(
     """Degrees of freedom and rms gradient of the whole frame, in units of the picture's scale."""
     corner = corner_of(view.frame)
     grid = grid_of(view.plan, corner)
-    flat = seen.flat
-    noise = max(sigma, LEAK) if view.plan.tapered else sigma
-    if flat is not None and seen.scale > 0 and view.plan.tapered:
-        found = fit(table(flat, bright, grid.rows), noise=noise**2, slope=2.0).power
-        power = max(found, sigma**2 * corner**2)
+    gradient = math.sqrt(power * grid.steepness(1 / grid.base))
+    # Lines, volumes and small frames have too few frequencies: a window that leaks, or a shape,
+    # would run away where the psf passes nothing.
+    if seen.flat is not None and seen.scale > 0 and len(view.frame) == 2:
+        noise = max(sigma, LEAK) if view.plan.tapered else sigma
+        if view.plan.tapered:
+            found = fit(table(seen.flat, bright, grid.rows), noise=noise**2, slope=2.0).power
+            power = min(max(found, power / AWAY**2), power * AWAY**2)
+        theta = _shape(seen.flat, bright, view, noise, power)
+        own = math.sqrt(grid.steepness(signal_power(theta, corner, view.plan.grid, seen.flat)))
+        gradient = min(max(own, gradient / AWAY), gradient * AWAY)
     ratio = bright / (bright + (sigma**2 / power) * grid.base)
     dof = float(np.vdot(ratio, grid.whole)) / float(grid.whole.sum(dtype=float))
-    if flat is None or seen.scale == 0 or len(view.frame) == 1:
-        # A line has too few frequencies for a shape: its errors cost more than they tell.
-        return dof, math.sqrt(power * grid.steepness(1 / grid.base))
-    theta = _shape(flat, bright, view, noise, power)
-    law = signal_power(theta, corner, view.plan.grid, flat)
-    return dof, math.sqrt(grid.steepness(law))
+    return dof, gradient
 
 
 def _shape(

@@ -8,12 +8,13 @@ no light reaches.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from deconv.arrays import Array, detached, elementwise, namespace
+from deconv.arrays import Array, detached, device, elementwise, namespace
 from deconv.operators import Blur
 from deconv.saturation import recorded
 from deconv.sensitivity import SEEN_ENOUGH, inverse, sensitivity
@@ -23,10 +24,11 @@ __all__ = ["LOOKS", "Night", "Split"]
 # A light is a latent pixel that is brighter than the level by this factor, and of which less than
 # this part of what the frame sees of it is unclipped.
 BRIGHT, TOLD = 1.2, 0.35
-# Lamps outshine the level nearly wherever they are hidden, at least in this part of the hidden
-# pixels. Paper and sky do not: what they hide lies close above the level, and a few specks of noise
-# or ringing among it are no reason to take the data from everything around them.
-LIT = 0.3
+# Lamps outshine the level nearly wherever they are hidden: in at least this part of the hidden
+# pixels of a box of so many widths of the psf. Paper and sky do not: what they hide lies close
+# above the level, and a few specks of noise or ringing on it are no reason to take the data from
+# everything around them.
+LIT, BOX = 0.3, 3
 # Data lose weight in proportion to the lights' share in their prediction, all of it at this share.
 SHARE = 0.1
 # Lights are looked for in so many iterations, and then stay what they are: looking for ever gains
@@ -120,19 +122,14 @@ class Night:
         return elementwise(lambda v, w, p: v + w * (p - v), scene, split.beside, q)
 
     def split(self, x: Array) -> Split | None:
-        """How to update the iterate `x`; None where it has no lights.
-
-        Each picture of several that are stacked has lights or has none.
-        """
+        """How to update the iterate `x`; None where it has no lights."""
         A, x, xp = self.A, detached(x), namespace(x)
         limit = BRIGHT * self.level
         lights = elementwise(lambda h, v: h & (v > limit), self.hidden, x, dtype=np.dtype(bool))
-        axes = tuple(range(-A.ndim, 0))
-        lit, hidden = (
-            xp.sum(xp.astype(part, x.dtype), axis=axes, keepdims=True)
-            for part in (lights, self.hidden)
-        )
-        lights = lights & (lit >= LIT * hidden)
+        if not bool(xp.any(lights)):
+            return None
+        enough = LIT * _nearby(A, self.hidden, x)
+        lights = lights & (_nearby(A, lights, x) >= enough)
         if not bool(xp.any(lights)):
             return None
         bright = A(elementwise(lambda m, v: xp.where(m, v, 0 * v), lights, x, dtype=x.dtype))
@@ -149,3 +146,13 @@ class Night:
         rest = inverse(sensitivity(A, weights, x))
         every = xp.ones_like(rest) if self.seen is None else inverse(self.seen)
         return Split(A, lights, beside, elementwise(xp.where, lights, every, rest, dtype=x.dtype))
+
+
+def _nearby(A: Blur, mask: Array, like: Array) -> Array:
+    """How many pixels of `mask` there are in the box about each pixel of the domain."""
+    xp = namespace(like)
+    size = [min(BOX * k, n) for k, n in zip(A.psf.shape[-A.ndim :], A.domain, strict=True)]
+    box = xp.ones(size, dtype=like.dtype, device=device(like)) / math.prod(size)
+    mean = Blur(box, A.domain, boundary="periodic")(xp.astype(mask, like.dtype))
+    # Whole numbers again: ties must not depend on the rounding of the FFT.
+    return xp.round(mean * math.prod(size))

@@ -52,7 +52,7 @@ def tv_rule(ndim: int, channels: int = 1) -> Rule:
     """For isotropic total variation over `ndim` axes, one length over `channels`."""
     more = channels**CHANNELS_TV
     if ndim == 3:
-        return Rule(1.2 * more, 1.0, 0.3, 0.5)
+        return Rule(6.0 * more, 1.0, 0.81, 0.68)
     return Rule(1.36 * more, 1.0, 0.95, 0.58)
 
 
@@ -60,7 +60,7 @@ def hyper_laplacian_rule(p: float, ndim: int) -> Rule:
     """For the p-th powers of all derivatives over `ndim` axes."""
     c, a, b = (float(np.interp(p, POWERS, at)) for at in (HYPER_C, HYPER_A, HYPER_B))
     if ndim == 3:
-        return Rule(0.65 * c, 2 - p, a - 0.58, b - 0.06)
+        return Rule(1.38 * c, 2 - p, a - 0.34, b + 0.06)
     return Rule(SAFETY * c, 2 - p, a, b)
 
 

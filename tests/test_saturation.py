@@ -290,3 +290,36 @@ def test_no_lights_no_split():
     reached = A(split.lights.astype(float)) > 0.5
     assert reached.any() and (split.beside[reached] == 0).all()
     np.testing.assert_allclose(split.beside[A(split.lights.astype(float)) < 1e-12], 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("gain", [1.25, 1.6])
+def test_clipped_paper_is_no_lamp(gain, monkeypatch):
+    truth, y = clipped(gain, "page")
+
+    def score(**options):
+        x = richardson_lucy(y, KERNEL, n_iter=30, **options)
+        return psnr(truth.clip(0, 1), x.clip(0, 1))
+
+    plain, found = score(), score(saturation="auto")
+    monkeypatch.setattr(Night, "split", lambda night, x: None)
+    assert found > max(plain, score(saturation="auto") - 0.05)
+
+
+@pytest.mark.parametrize("stack", [False, True])
+def test_specks_on_paper_are_no_lights_but_lamps_beside_it_are(stack):
+    y = np.full((160, 160), 0.2)
+    y[:, :60] = 1
+    y[60:90, 125:150] = 1
+    A = Blur(KERNEL, y.shape)
+    x = np.where(A.embed(y) >= 1, 1.05, 0.2)
+    specks, lamp = np.zeros((2, *A.domain), bool)
+    specks[20:140:5, 20:50:5] = True
+    lamp[72:90, 136:152] = True
+    if stack:
+        y = np.stack([y, y])
+    night = Night.of(A, y, y >= 1, 0.0)
+    assert night.hidden[..., specks | lamp].all()
+    x = np.where(specks, 1.5, x) if not stack else np.stack([np.where(specks, 1.5, x)] * 2)
+    assert night.split(x) is None
+    x[..., lamp] = 5
+    np.testing.assert_array_equal(night.split(x).lights, np.broadcast_to(lamp, x.shape))
