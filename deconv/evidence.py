@@ -255,8 +255,7 @@ def _frame(
     corner = corner_of(view.frame)
     grid = grid_of(view.plan, corner)
     gradient = math.sqrt(power * grid.steepness(1 / grid.base))
-    # Lines, volumes and small frames have too few frequencies: a window that leaks, or a shape,
-    # would run away where the psf passes nothing.
+    # In lines and volumes a window that leaks, or a shape, runs away where the psf passes nothing.
     if seen.flat is not None and seen.scale > 0 and len(view.frame) == 2:
         noise = max(sigma, LEAK) if view.plan.tapered else sigma
         if view.plan.tapered:
@@ -275,9 +274,8 @@ def _shape(
 ) -> np.ndarray:
     """Coefficients of the spectrum's own shape, in units of the picture's scale."""
     corner = corner_of(view.frame)
-    share = grid_of(view.plan, corner).share
     law = {"noise": sigma**2, "power": power, "f0": corner}
-    return fit_shape(periodogram, bright, view.plan.grid, share, **law)
+    return fit_shape(periodogram, bright, view.plan.grid, grid_of(view.plan, corner).share, **law)
 
 
 def _dark(sigma: float, power: float, free: Law, response: float, base: float) -> bool:
