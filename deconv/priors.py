@@ -14,6 +14,7 @@ broadcasts to v without its first axis.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -46,14 +47,14 @@ class Prior(Protocol):
         """``argmin_z step value(z) + ½‖z − v‖²``."""
 
 
-class GradientPrior:
+class GradientPrior(ABC):
     """A penalty of the gradient v, shape (ndim, ..., *spatial), that shrinks it."""
 
     acts_on: ClassVar[str] = "gradient"
 
+    @abstractmethod
     def factor(self, v: Array, step: Any) -> Array:
         """What the prox multiplies v with; broadcasts to v."""
-        raise NotImplementedError
 
     def prox(self, v: Array, step: Any) -> Array:
         """``argmin_z step value(z) + ½‖z − v‖²``."""

@@ -28,7 +28,7 @@ __all__ = ["wiener"]
 
 # The less noise, the more steps the masked problem takes, up to hundreds. So it is solved for more
 # noise first, from a signal-to-noise ratio (of gradients) of FIRST on, in stages about STAGE apart:
-# what is unobserved comes out nearly alike. Without noise that gains 11 dB in 30 steps.
+# what is unobserved comes out nearly alike. Without noise that gains 12 dB in 30 steps.
 FIRST, STAGE = 1.0, 10.0
 STEPS, LAST_STEPS = 8, 12
 # Beyond this ratio the steps would not converge: a larger one must be given.
