@@ -3,10 +3,12 @@
 import sys
 
 from benchmarks import (
+    filters,
     identify,
     linear_light,
     map_speed,
     momentum,
+    night,
     noise,
     quality,
     restoration,
@@ -15,7 +17,18 @@ from benchmarks import (
 
 QUICK = (restoration,)
 
-for table in (speed, map_speed, quality, restoration, momentum, linear_light, noise, identify):
+for table in (
+    speed,
+    map_speed,
+    quality,
+    restoration,
+    filters,
+    night,
+    momentum,
+    linear_light,
+    noise,
+    identify,
+):
     print(f"\n## {table.__name__.rpartition('.')[2]}\n")
     sys.argv[1:] = ["--quick"] if table in QUICK else []
     table.main()

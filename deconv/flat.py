@@ -25,7 +25,7 @@ __all__ = ["dering", "flat_solver"]
 FIRST_BETA, LAST_BETA = 20.0, 1000.0
 STAGES, STEPS = 6, 5
 # The companion of a detailed restoration must be flatter than the best L0 picture, which rings as
-# much as the detailed one does: with 6 times its weight, half of the ringing removed gains 0.7 dB
+# much as the detailed one does: with 6 times its weight, half of the ringing removed gains 1 dB
 # on tv with estimated psfs (benchmarks/filters.py).
 COMPANION = 6.0
 
