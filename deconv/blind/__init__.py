@@ -1,0 +1,1 @@
+"""Blind deconvolution: the psf and the picture from one photograph."""

@@ -1,0 +1,78 @@
+"""The loop that the sparse priors share: a sharp picture from the psf, the psf from its edges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from deconv.blind.kernel import Gradients, KernelStep, gradients, pruned, selected, threshold
+from deconv.blind.latent import Latent
+from deconv.blind.pyramid import Level
+
+__all__ = ["Alternation", "ImagePrior"]
+
+# Weights and the threshold fall by this factor in every iteration, through all scales.
+DECAY = 1.1
+LEAST_MU = 1e-4
+# At the full size, what is below this part of the maximum goes.
+LAST_CUT = 0.05
+
+
+class ImagePrior(Protocol):
+    """What a prior is to the shared loop: the image step."""
+
+    def latent(
+        self, latent: Latent, psf: np.ndarray, mu: float, fade: float, level: Level
+    ) -> np.ndarray:
+        """The sharp picture on the domain of `latent`.
+
+        `mu` weighs its gradients; `fade`, which falls from 1 through all scales, goes with the
+        prior's own weight.
+        """
+        ...
+
+
+@dataclass
+class Alternation:
+    """One run of the shared loop through all scales: `refine` for `coarse_to_fine`.
+
+    Attributes
+    ----------
+    prior : ImagePrior
+    step : KernelStep
+    mu : float
+        First weight of the gradients, for pictures on [0, 1].
+    n_iter : int
+        Iterations per scale.
+    least_tau : float
+        The threshold of squared gradients never falls below it: the noise's own.
+    """
+
+    prior: ImagePrior
+    step: KernelStep = field(default_factory=KernelStep)
+    mu: float = 4e-3
+    n_iter: int = 5
+    least_tau: float = 0.0
+    tell: Callable[..., None] | None = None
+    _tau: float | None = None
+    _fade: float = 1.0
+
+    def __call__(self, level: Level, psf: np.ndarray) -> np.ndarray:
+        """The psf of one level."""
+        latent = Latent(level)
+        blurred = Gradients(gradients(level.image), level.shape)
+        if self._tau is None:
+            self._tau = threshold(level.image, level.shape)
+        for _ in range(self.n_iter):
+            mu = max(self.mu * self._fade, LEAST_MU)
+            x = latent.frame.crop(self.prior.latent(latent, psf, mu, self._fade, level))
+            sharp, self._tau = selected(x, max(self._tau, self.least_tau))
+            psf = self.step(sharp, blurred)
+            self._tau /= DECAY
+            self._fade /= DECAY
+            if self.tell is not None:
+                self.tell(level, x, psf)
+        return pruned(psf, LAST_CUT, 0.0) if level.index == 0 else psf

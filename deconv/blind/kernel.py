@@ -1,0 +1,222 @@
+"""One psf from a sharp picture and its blurred one: the step that all blind estimators share.
+
+Gradients are compared, not values: they are what the blur changes most, and their noise is nearly
+white. Only the strong ones of the sharp picture take part; weak ones are texture that the image
+step has flattened or invented.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import label
+
+from deconv.fft import centred_rfftn, fast_shape, irfftn, rfftn
+
+__all__ = [
+    "Gradients",
+    "KernelStep",
+    "centred",
+    "gradients",
+    "normalised",
+    "pruned",
+    "selected",
+    "threshold",
+]
+
+NEIGHBOURS = np.ones((3, 3), int)
+# Each of four bins of orientation keeps at least so many pixels per pixel of the psf's side.
+KEPT, LEAST_KEPT = 20, 10
+CG_STEPS, CG_TOL = 20, 1e-5
+
+
+def gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Differences along y and x where both neighbours are inside: each (Y - 1, X - 1)."""
+    corner = image[:-1, :-1]
+    return image[1:, :-1] - corner, image[:-1, 1:] - corner
+
+
+def threshold(image: np.ndarray, shape: tuple[int, int]) -> float:
+    """The squared gradient above which every orientation keeps enough pixels of `image`.
+
+    Edges of one direction alone would leave the psf unknown along them, so the poorest of four bins
+    of 45 degrees sets the threshold (Cho and Lee 2009).
+    """
+    dy, dx = gradients(image)
+    power = dx * dx + dy * dy
+    bins = np.floor(np.arctan2(dy, dx) / (np.pi / 4)).astype(int) % 4
+    least = max(KEPT * max(shape), LEAST_KEPT)
+    found = []
+    for i in range(4):
+        values = power[bins == i]
+        found.append(np.partition(values, -least)[-least] if values.size >= least else 0.0)
+    return float(min(found))
+
+
+def selected(image: np.ndarray, tau: float) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+    """Gradients of `image` whose square is at least `tau`, and the tau that left some."""
+    dy, dx = gradients(image)
+    power = dx * dx + dy * dy
+    strongest = float(power.max())
+    while tau > strongest > 0:
+        tau *= 0.81
+    weak = power < tau
+    dy[weak] = 0
+    dx[weak] = 0
+    return (dy, dx), tau
+
+
+def normalised(psf: np.ndarray) -> np.ndarray:
+    """`psf` without its negative part, divided by its sum; one pixel where nothing is left."""
+    psf = np.maximum(psf, 0)
+    total = float(psf.sum())
+    if not total > 0:
+        psf = np.zeros_like(psf)
+        psf[psf.shape[0] // 2, psf.shape[1] // 2] = 1
+        return psf
+    return (psf / np.float32(total)).astype(np.float32, copy=False)
+
+
+def pruned(psf: np.ndarray, cut: float, least: float = 0.1) -> np.ndarray:
+    """`psf` without what is below `cut` of its maximum, and without faint islands.
+
+    Parameters
+    ----------
+    psf : array (y, x)
+    cut : float
+        Part of the maximum.
+    least : float
+        Pixels that hang together, corners included, stay if they hold this part of the light.
+    """
+    psf = normalised(np.where(psf >= cut * psf.max(), psf, 0))
+    islands, count = label(psf > 0, NEIGHBOURS)
+    if count > 1:
+        mass = np.bincount(islands.reshape(-1), psf.reshape(-1), count + 1)
+        keep = mass >= min(least, mass[1:].max())
+        keep[0] = False
+        psf = normalised(np.where(keep[islands], psf, 0))
+    return psf
+
+
+def centred(psf: np.ndarray) -> np.ndarray:
+    """`psf` moved by whole pixels so that its centroid is at the middle; what leaves is lost."""
+    out = np.zeros_like(psf)
+    here, there = [], []
+    for axis, n in enumerate(psf.shape):
+        line = psf.sum(axis=1 - axis)
+        step = round(n // 2 - float(line @ np.arange(n)) / float(line.sum()))
+        here.append(slice(max(0, -step), n - max(0, step)))
+        there.append(slice(max(0, step), n - max(0, -step)))
+    out[tuple(there)] = psf[tuple(here)]
+    return normalised(out)
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradients of the blurred picture, in a domain that holds them and the psf without wrapping.
+
+    Attributes
+    ----------
+    parts : tuple of array (Y - 1, X - 1)
+    shape : (int, int)
+        Of the psf, odd.
+    """
+
+    parts: tuple[np.ndarray, np.ndarray]
+    shape: tuple[int, int]
+
+    @cached_property
+    def domain(self) -> tuple[int, ...]:
+        """Shape of the transforms."""
+        return fast_shape(
+            tuple(n + k - 1 for n, k in zip(self.parts[0].shape, self.shape, strict=True))
+        )
+
+    @cached_property
+    def spectra(self) -> list[np.ndarray]:
+        """Half spectra of the gradients."""
+        return [self.spectrum(part) for part in self.parts]
+
+    def spectrum(self, part: np.ndarray) -> np.ndarray:
+        """Half spectrum of an array that starts at the domain's origin."""
+        padded = np.zeros(self.domain, np.float32)
+        padded[: part.shape[0], : part.shape[1]] = part
+        return rfftn(padded, 2, within=(slice(0, part.shape[0]),))
+
+
+@dataclass(frozen=True)
+class KernelStep:
+    r"""Least squares for the psf in the gradients' domain.
+
+    .. math:: \min_k \sum_d \|\partial_d x * k - \partial_d y\|^2 + \gamma \|k\|^2
+
+    Attributes
+    ----------
+    gamma : float
+        The weight, in squared units of pictures on [0, 1].
+    cut : float
+        What is below this part of the psf's maximum is taken for noise.
+    """
+
+    gamma: float = 2.0
+    cut: float = 0.05
+
+    def __call__(
+        self, sharp: tuple[np.ndarray, np.ndarray], blurred: Gradients
+    ) -> np.ndarray:
+        """The psf, cleaned, of ``blurred.shape``.
+
+        The normal operator is a convolution: what it needs of the picture is its autocorrelation
+        up to the psf's own size, so the conjugate gradients run at that size.
+        """
+        domain, shape = blurred.domain, blurred.shape
+        power: np.ndarray | float = 0.0
+        cross: np.ndarray | float = 0.0
+        for x, y in zip(sharp, blurred.spectra, strict=True):
+            s = blurred.spectrum(x)
+            power = power + (s.real**2 + s.imag**2)
+            cross = cross + np.conj(s) * y
+        lags = [2 * n - 1 for n in shape]
+        small = fast_shape(tuple(n + m - 1 for n, m in zip(shape, lags, strict=True)))
+        auto = _around(irfftn(power.astype(np.complex64), domain), lags)
+        psf = _solved(
+            centred_rfftn(auto, small), _around(irfftn(cross, domain), shape), self.gamma, small
+        )
+        return pruned(psf, self.cut)
+
+
+def _around(x: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
+    """The values of a circular array around its origin, the origin at ``size // 2``."""
+    rows = np.arange(shape[0]) - shape[0] // 2
+    columns = np.arange(shape[1]) - shape[1] // 2
+    return x[rows[:, None], columns[None, :]]
+
+
+def _solved(
+    auto: np.ndarray, cross: np.ndarray, gamma: float, domain: tuple[int, ...]
+) -> np.ndarray:
+    """Conjugate gradients from an even psf."""
+    shape = cross.shape
+    padded = np.zeros(domain, np.float32)
+
+    def normal(k: np.ndarray) -> np.ndarray:
+        padded[: shape[0], : shape[1]] = k
+        return irfftn(rfftn(padded, 2) * auto, domain)[: shape[0], : shape[1]] + gamma * k
+
+    k = np.full(shape, 1 / cross.size, np.float32)
+    residual = cross - normal(k)
+    direction = residual
+    power = float((residual * residual).sum())
+    end = CG_TOL**2 * power
+    for _ in range(CG_STEPS):
+        if not power > end:
+            break
+        image = normal(direction)
+        step = power / float((direction * image).sum())
+        k = k + np.float32(step) * direction
+        residual = residual - np.float32(step) * image
+        last, power = power, float((residual * residual).sum())
+        direction = residual + np.float32(power / last) * direction
+    return k
