@@ -4,7 +4,7 @@ An observed image is ``y = noise(A x)``. Everything here builds A, inverts it, o
 inverse; the public names are those below.
 """
 
-from deconv import evidence, fft, metrics, noise, psf
+from deconv import blind, evidence, fft, metrics, noise, psf
 from deconv.filter_bank import filter_bank
 from deconv.identify import fit_psf
 from deconv.operators import Blur
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Blur",
+    "blind",
     "evidence",
     "fft",
     "filter_bank",

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
+from scipy.ndimage import minimum_filter
 
 from deconv.blind.kernel import Gradients, KernelStep, gradients, pruned, selected, threshold
 from deconv.blind.latent import Latent
 from deconv.blind.pyramid import Level
 
-__all__ = ["Alternation", "ImagePrior"]
+__all__ = ["Alternation", "ImagePrior", "Tell"]
+
+# Is told the level, the sharp picture at its scale and the psf after each iteration; what it raises
+# ends the run.
+Tell: TypeAlias = Callable[[Level, np.ndarray, np.ndarray], None]
 
 # Weights and the threshold fall by this factor in every iteration, through all scales.
 DECAY = 1.1
 LEAST_MU = 1e-4
 # At the full size, what is below this part of the maximum goes.
 LAST_CUT = 0.05
+# With less than this part of the picture left, only the unobserved pixels themselves are left out.
+LEAST_SEEN = 0.3
 
 
 class ImagePrior(Protocol):
@@ -56,7 +63,7 @@ class Alternation:
     mu: float = 4e-3
     n_iter: int = 5
     least_tau: float = 0.0
-    tell: Callable[..., None] | None = None
+    tell: Tell | None = None
     _tau: float | None = None
     _fade: float = 1.0
 
@@ -64,15 +71,28 @@ class Alternation:
         """The psf of one level."""
         latent = Latent(level)
         blurred = Gradients(gradients(level.image), level.shape)
+        seen = None if level.weights is None else _trusted(level)
         if self._tau is None:
             self._tau = threshold(level.image, level.shape)
         for _ in range(self.n_iter):
             mu = max(self.mu * self._fade, LEAST_MU)
             x = latent.frame.crop(self.prior.latent(latent, psf, mu, self._fade, level))
             sharp, self._tau = selected(x, max(self._tau, self.least_tau))
-            psf = self.step(sharp, blurred)
+            if seen is not None:
+                sharp = (sharp[0] * seen, sharp[1] * seen)
+            psf = self.step(sharp, blurred, seen, psf)
             self._tau /= DECAY
             self._fade /= DECAY
             if self.tell is not None:
                 self.tell(level, x, psf)
         return pruned(psf, LAST_CUT, 0.0) if level.index == 0 else psf
+
+
+def _trusted(level: Level) -> np.ndarray:
+    """1 for gradients that no unobserved pixel has touched, through the psf's middle half."""
+    assert level.weights is not None
+    reach = [n // 4 * 2 + 1 for n in level.shape]
+    seen = minimum_filter(level.weights, reach, mode="nearest")
+    if seen.mean() < LEAST_SEEN:
+        seen = level.weights
+    return seen[:-1, :-1] * seen[1:, :-1] * seen[:-1, 1:]

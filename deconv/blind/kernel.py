@@ -7,6 +7,7 @@ step has flattened or invented.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,6 +31,9 @@ NEIGHBOURS = np.ones((3, 3), int)
 # Each of four bins of orientation keeps at least so many pixels per pixel of the psf's side.
 KEPT, LEAST_KEPT = 20, 10
 CG_STEPS, CG_TOL = 20, 1e-5
+# Residuals of their own weights need transforms of the picture's size: fewer steps, and this many
+# rounds of reweighting.
+MASKED_STEPS, ROBUST_ROUNDS = 12, 2
 
 
 def gradients(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,18 +162,45 @@ class KernelStep:
         The weight, in squared units of pictures on [0, 1].
     cut : float
         What is below this part of the psf's maximum is taken for noise.
+    robust : float or None
+        Gradients that the psf leaves unexplained by more than about this, on [0, 1], count little
+        (Welsch's function; Lu et al. 2023); None counts all alike.
     """
 
     gamma: float = 2.0
     cut: float = 0.05
+    robust: float | None = None
 
     def __call__(
-        self, sharp: tuple[np.ndarray, np.ndarray], blurred: Gradients
+        self,
+        sharp: tuple[np.ndarray, np.ndarray],
+        blurred: Gradients,
+        weights: np.ndarray | None = None,
+        start: np.ndarray | None = None,
     ) -> np.ndarray:
         """The psf, cleaned, of ``blurred.shape``.
 
-        The normal operator is a convolution: what it needs of the picture is its autocorrelation
-        up to the psf's own size, so the conjugate gradients run at that size.
+        Parameters
+        ----------
+        sharp : tuple of array (Y - 1, X - 1)
+            Gradients of the sharp picture, weak ones set to 0.
+        blurred : Gradients
+        weights : array (Y - 1, X - 1), optional
+            In [0, 1], of the squared residuals; 0 where a gradient was not observed.
+        start : array, optional
+            The psf whose residuals say what is an outlier; an even psf when None.
+        """
+        if weights is None and self.robust is None:
+            psf = self._closed(sharp, blurred)
+        else:
+            psf = _Masked(sharp, blurred, weights).solve(self.gamma, self.robust, start)
+        return pruned(psf, self.cut)
+
+    def _closed(self, sharp: tuple[np.ndarray, np.ndarray], blurred: Gradients) -> np.ndarray:
+        """All pixels count: the normal operator is a convolution.
+
+        What it needs of the picture is its autocorrelation up to the psf's own size, so the
+        conjugate gradients run at that size.
         """
         domain, shape = blurred.domain, blurred.shape
         power: np.ndarray | float = 0.0
@@ -181,10 +212,15 @@ class KernelStep:
         lags = [2 * n - 1 for n in shape]
         small = fast_shape(tuple(n + m - 1 for n, m in zip(shape, lags, strict=True)))
         auto = _around(irfftn(power.astype(np.complex64), domain), lags)
-        psf = _solved(
-            centred_rfftn(auto, small), _around(irfftn(cross, domain), shape), self.gamma, small
-        )
-        return pruned(psf, self.cut)
+        spectrum = centred_rfftn(auto, small)
+        padded = np.zeros(small, np.float32)
+
+        def normal(k: np.ndarray) -> np.ndarray:
+            padded[: shape[0], : shape[1]] = k
+            image = irfftn(rfftn(padded, 2) * spectrum, small)[: shape[0], : shape[1]]
+            return image + np.float32(self.gamma) * k
+
+        return _solved(normal, _around(irfftn(cross, domain), shape), CG_STEPS)
 
 
 def _around(x: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
@@ -195,28 +231,75 @@ def _around(x: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
 
 
 def _solved(
-    auto: np.ndarray, cross: np.ndarray, gamma: float, domain: tuple[int, ...]
+    normal: Callable[[np.ndarray], np.ndarray],
+    rhs: np.ndarray,
+    steps: int,
+    start: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Conjugate gradients from an even psf."""
-    shape = cross.shape
-    padded = np.zeros(domain, np.float32)
-
-    def normal(k: np.ndarray) -> np.ndarray:
-        padded[: shape[0], : shape[1]] = k
-        return irfftn(rfftn(padded, 2) * auto, domain)[: shape[0], : shape[1]] + gamma * k
-
-    k = np.full(shape, 1 / cross.size, np.float32)
-    residual = cross - normal(k)
+    """Conjugate gradients, from an even psf unless there is a better one."""
+    k = np.full(rhs.shape, 1 / rhs.size, np.float32) if start is None else start
+    residual = rhs - normal(k)
     direction = residual
     power = float((residual * residual).sum())
     end = CG_TOL**2 * power
-    for _ in range(CG_STEPS):
+    for _ in range(steps):
         if not power > end:
             break
         image = normal(direction)
-        step = power / float((direction * image).sum())
-        k = k + np.float32(step) * direction
-        residual = residual - np.float32(step) * image
+        step = np.float32(power / float((direction * image).sum()))
+        k = k + step * direction
+        residual = residual - step * image
         last, power = power, float((residual * residual).sum())
         direction = residual + np.float32(power / last) * direction
     return k
+
+
+class _Masked:
+    """The same least squares with a weight for each residual: the transforms are the picture's."""
+
+    def __init__(
+        self,
+        sharp: tuple[np.ndarray, np.ndarray],
+        blurred: Gradients,
+        weights: np.ndarray | None,
+    ) -> None:
+        self.blurred = blurred
+        self.spectra = [blurred.spectrum(x) for x in sharp]
+        size = blurred.parts[0].shape
+        self.window = (slice(0, size[0]), slice(0, size[1]))
+        self.weights = np.ones(size, np.float32) if weights is None else weights
+
+    def solve(self, gamma: float, robust: float | None, start: np.ndarray | None) -> np.ndarray:
+        """The psf; with `robust`, reweighted by the residuals of `start` and then its own."""
+        psf = start
+        for _ in range(1 if robust is None else ROBUST_ROUNDS):
+            each = [self.weights] * 2
+            if robust is not None and psf is not None:
+                each = [
+                    self.weights * np.exp(-0.5 * (r / np.float32(robust)) ** 2)
+                    for r in self._residuals(psf)
+                ]
+            psf = self._weighted(each, gamma)
+        assert psf is not None
+        return psf
+
+    def _weighted(self, each: list[np.ndarray], gamma: float) -> np.ndarray:
+        def normal(k: np.ndarray) -> np.ndarray:
+            parts = [w * p for w, p in zip(each, self._predicted(k), strict=True)]
+            return self._correlated(parts) + np.float32(gamma) * k
+
+        data = [w * y for w, y in zip(each, self.blurred.parts, strict=True)]
+        return _solved(normal, self._correlated(data), MASKED_STEPS)
+
+    def _predicted(self, k: np.ndarray) -> list[np.ndarray]:
+        otf = centred_rfftn(k.astype(np.float32, copy=False), self.blurred.domain)
+        return [irfftn(s * otf, self.blurred.domain)[self.window] for s in self.spectra]
+
+    def _residuals(self, k: np.ndarray) -> list[np.ndarray]:
+        return [p - y for p, y in zip(self._predicted(k), self.blurred.parts, strict=True)]
+
+    def _correlated(self, parts: list[np.ndarray]) -> np.ndarray:
+        total = sum(
+            np.conj(s) * self.blurred.spectrum(p) for s, p in zip(self.spectra, parts, strict=True)
+        )
+        return _around(irfftn(np.asarray(total), self.blurred.domain), self.blurred.shape)

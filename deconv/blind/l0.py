@@ -17,10 +17,9 @@ class L0:
     """The shared image step as it is."""
 
     factor: float = 2.0
-    last: float = 1e5
 
     def latent(
         self, latent: Latent, psf: np.ndarray, mu: float, fade: float, level: Level
     ) -> np.ndarray:
         """The picture on the domain with few gradients."""
-        return latent.flat(latent.data(psf), mu, factor=self.factor, last=self.last)
+        return latent.flat(latent.data(psf), mu, factor=self.factor)

@@ -16,11 +16,17 @@ import numpy as np
 from deconv.blind.pyramid import Level
 from deconv.fft import centred_rfftn, empty, frequencies, irfftn, rfftn
 from deconv.operators.frame import Frame
+from deconv.priors import HyperLaplacian
 
 __all__ = ["Latent", "Pull"]
 
 # The penalty grows by this factor up to this value.
-FACTOR, LAST_BETA = 2.0, 1e5
+FACTOR, LAST_BETA = 2.0, 1e3
+# The pull of a prior on values grows by this factor to this penalty; inside it, the gradients'
+# penalty may grow faster, since each of its runs starts from the one before.
+PULL_FACTOR, LAST_PULL, INNER_FACTOR = 2.0, 8.0, 4.0
+# Steps of `sparse`.
+SPARSE_STEPS = 11
 
 # A quadratic pull towards a picture on the domain: its weight and the picture's spectrum.
 Pull = tuple[float, np.ndarray]
@@ -85,8 +91,49 @@ class Latent:
             for _ in range(sweeps):
                 if touch is not None:
                     touch(x)
-                x = self._step(x, work, cross, base, mu, beta)
+                x = self._step(x, work, cross, base, beta, work.strong(mu / beta))
             beta *= factor
+        return x
+
+    def pulled(
+        self,
+        data: tuple[np.ndarray, np.ndarray],
+        mu: float,
+        lam: float,
+        first: float,
+        target: Callable[[np.ndarray, float], np.ndarray],
+    ) -> np.ndarray:
+        """The picture with few gradients and few values that `target` changes.
+
+        ``target(x, lam / beta)`` is the picture that the prior would make of x where it costs less
+        than this; the penalty beta grows from `first`, and the gradients' own starts anew for each.
+        """
+        x = self.seen
+        beta = first
+        while beta < LAST_PULL:
+            aim = self.seen.copy()
+            aim[self.frame.index] = target(self.frame.crop(x), lam / beta)
+            x = self.flat(data, mu, start=x, pull=(beta, rfftn(aim, 2)), factor=INNER_FACTOR)
+            beta *= PULL_FACTOR
+        return x
+
+    def sparse(self, psf: np.ndarray, lam: float, p: float) -> np.ndarray:
+        """The picture on the domain whose gradients have a small sum of p-th powers.
+
+        For ``|k * x - y|^2 + lam sum |d x|^p``; quicker and less careful at the frame's edge than
+        `deconv.hyper_laplacian`.
+        """
+        cross, base = self.data(psf)
+        prior = HyperLaplacian(p)
+        x, work = self.seen.copy(), _Work(self.domain)
+        for i in range(SPARSE_STEPS):
+            beta = 10 * lam * 2.0**i
+
+            def shrink(dy: np.ndarray, dx: np.ndarray, step: float = lam / (2 * beta)) -> None:
+                for d in (dy, dx):
+                    d *= prior.factor(d, step)
+
+            x = self._step(x, work, cross, base, beta, shrink)
         return x
 
     def _step(
@@ -95,10 +142,10 @@ class Latent:
         work: _Work,
         cross: np.ndarray,
         base: np.ndarray,
-        mu: float,
         beta: float,
+        shrink: Callable[[np.ndarray, np.ndarray], None],
     ) -> np.ndarray:
-        edges = work.edges(x, mu / beta)
+        edges = work.edges(x, shrink)
         spectrum = rfftn(edges, 2, out=work.spectrum)
         spectrum *= np.float32(beta)
         spectrum += cross
@@ -117,20 +164,28 @@ class _Work:
         half = (shape[0], shape[1] // 2 + 1)
         self.spectrum, self.division = empty(half, np.complex64), empty(half, np.float32)
 
-    def edges(self, x: np.ndarray, least: float) -> np.ndarray:
-        """The transpose of the gradient of `x`, applied to those of its gradients above `least`."""
-        dy, dx, square, other = self.dy, self.dx, self.square, self.other
+    def strong(self, least: float) -> Callable[[np.ndarray, np.ndarray], None]:
+        """What clears the gradients whose square is below `least`."""
+
+        def clear(dy: np.ndarray, dx: np.ndarray) -> None:
+            np.multiply(dy, dy, out=self.square)
+            np.multiply(dx, dx, out=self.other)
+            self.square += self.other
+            keep = self.square >= np.float32(least)
+            dy *= keep
+            dx *= keep
+
+        return clear
+
+    def edges(self, x: np.ndarray, shrink: Callable[[np.ndarray, np.ndarray], None]) -> np.ndarray:
+        """The transpose of the gradient of `x`, applied to its gradients after `shrink`."""
+        dy, dx = self.dy, self.dx
         np.subtract(x[1:], x[:-1], out=dy[:-1])
         np.subtract(x[0], x[-1], out=dy[-1])
         np.subtract(x[:, 1:], x[:, :-1], out=dx[:, :-1])
         np.subtract(x[:, 0], x[:, -1], out=dx[:, -1])
-        np.multiply(dy, dy, out=square)
-        np.multiply(dx, dx, out=other)
-        square += other
-        keep = square >= np.float32(least)
-        dy *= keep
-        dx *= keep
-        out = square
+        shrink(dy, dx)
+        out = self.square
         np.subtract(dy[:-1], dy[1:], out=out[1:])
         np.subtract(dy[-1], dy[0], out=out[0])
         out -= dx

@@ -24,7 +24,6 @@ class PatchMinimum:
     """Shrinks the patches' minima between the shared steps."""
 
     factor: float = 2.0
-    last: float = 1e5
     sweeps: int = 1
 
     def latent(
@@ -39,8 +38,11 @@ class PatchMinimum:
             _shrink_minima(x[latent.frame.index], side, lam, hard)
 
         return latent.flat(
-            latent.data(psf), mu, touch=darken, sweeps=self.sweeps, factor=self.factor,
-            last=self.last,
+            latent.data(psf),
+            mu,
+            touch=darken,
+            sweeps=self.sweeps,
+            factor=self.factor,
         )
 
 
@@ -49,8 +51,11 @@ def _shrink_minima(image: np.ndarray, side: int, lam: float, hard: bool) -> None
     size = [-(-n // side) * side for n in image.shape]
     whole = image
     if tuple(size) != image.shape:
-        whole = np.pad(image, [(0, m - n) for n, m in zip(image.shape, size, strict=True)],
-                       constant_values=np.inf)
+        whole = np.pad(
+            image,
+            [(0, m - n) for n, m in zip(image.shape, size, strict=True)],
+            constant_values=np.inf,
+        )
     rows, columns = (n // side for n in size)
     patches = whole.reshape(rows, side, columns, side).swapaxes(1, 2).reshape(rows, columns, -1)
     where = patches.argmin(axis=-1)

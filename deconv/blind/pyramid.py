@@ -71,8 +71,7 @@ def coarse_to_fine(
         Odd shape of the box that the psf is sought in; a quarter larger than the psf itself, which
         is only centred on the way.
     refine : callable
-        ``refine(level, psf)`` returns the better psf of one level, of the level's shape. It may
-        raise StopIteration, whose value, if any, is a psf to keep; this ends the estimation.
+        ``refine(level, psf)`` returns the better psf of one level, of the level's shape.
     weights : array (Y, X), optional
         In [0, 1]; 0 for pixels that do not count.
     start : array, optional
@@ -82,8 +81,7 @@ def coarse_to_fine(
     Returns
     -------
     array
-        Of `shape`, non-negative, sum 1, its centroid within half a pixel of the middle; smaller
-        scales enlarged where the callback ended it early.
+        Of `shape`, non-negative, sum 1, its centroid within half a pixel of the middle.
     """
     psf = start
     for level in levels(image, shape, weights):

@@ -1,0 +1,50 @@
+"""The blind estimators by name: what each does at one level of the pyramid.
+
+A prior that offers the image step of `deconv.blind.alternation.ImagePrior` is one line in `PRIORS`;
+an estimator with a loop of its own is one in `REFINES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from deconv.blind.alternation import Alternation, ImagePrior, Tell
+from deconv.blind.dark_channel import DarkChannel
+from deconv.blind.kernel import KernelStep
+from deconv.blind.l0 import L0
+from deconv.blind.patch_minimum import PatchMinimum
+from deconv.blind.pyramid import Refine
+from deconv.blind.text import Text
+
+__all__ = ["NAMES", "estimator"]
+
+PRIORS: dict[str, Callable[[], ImagePrior]] = {
+    "l0": L0,
+    "patch_minimum": PatchMinimum,
+    "dark_channel": DarkChannel,
+    "bright_channel": lambda: DarkChannel(dark=False, bright=True),
+    "extreme_channels": lambda: DarkChannel(dark=True, bright=True),
+    "text": Text,
+}
+# First weight of the gradients and iterations per scale, where a prior wants other ones.
+MU = {"patch_minimum": 5e-3}
+N_ITER = {"patch_minimum": 6}
+REFINES: dict[str, Callable[[Tell | None], Refine]] = {}
+
+NAMES = (*PRIORS, *REFINES)
+
+
+def estimator(
+    name: str, *, step: KernelStep | None = None, least_tau: float = 0.0, tell: Tell | None = None
+) -> Refine:
+    """`refine` for one run through the pyramid; it keeps state, so each run needs a new one."""
+    if name in REFINES:
+        return REFINES[name](tell)
+    return Alternation(
+        PRIORS[name](),
+        step or KernelStep(),
+        mu=MU.get(name, 4e-3),
+        n_iter=N_ITER.get(name, 5),
+        least_tau=least_tau,
+        tell=tell,
+    )

@@ -1,0 +1,235 @@
+"""The automatic procedure: a few complete runs that differ, one score, a stop when they agree.
+
+Any single run fails on about one picture in ten, another one each time the box, the exponent or the
+prior changes. Diversity and a score beat tuning one run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from deconv.blind.estimators import estimator
+from deconv.blind.kernel import KernelStep, normalised
+from deconv.blind.pyramid import Level, coarse_to_fine, odd, resized
+from deconv.blind.score import Judge
+from deconv.metrics import psf_similarity
+
+__all__ = ["Candidate", "Search", "Trial", "plan", "search"]
+
+# Noise above this, on [0, 1], calls for the careful settings.
+NOISY = 0.003
+# Stop after so many runs when the best psf is this similar to another one's.
+RUNS, RUNS_NOISY, AGREEMENT = 2, 3, 0.95
+# A sharp picture is one where a single pixel scores nearly as well as the best psf.
+SHARP = 0.12
+# The boxes are for pictures of this size.
+REFERENCE = 256
+GROWTH, LARGE = 1.35, 0.9
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One run: side of the psf's box, exponent of the picture, prior, and how noise is met."""
+
+    box: int
+    exponent: float
+    prior: str
+    smooth: float = 0.0
+    careful: bool = False
+
+
+CLEAN = (
+    Candidate(35, 0.8, "patch_minimum"),
+    Candidate(27, 0.8, "l0"),
+    Candidate(21, 1.0, "l0"),
+    Candidate(45, 1.0, "patch_minimum"),
+    Candidate(27, 1.0, "l0"),
+    Candidate(45, 0.8, "patch_minimum"),
+    Candidate(45, 1.0, "l0"),
+    Candidate(35, 1.0, "patch_minimum"),
+)
+NOISE = (
+    Candidate(41, 1.0, "l0", careful=True),
+    Candidate(41, 1.0, "patch_minimum", smooth=1.0),
+    Candidate(41, 2.2, "l0", smooth=1.0),
+    Candidate(29, 1.0, "l0", smooth=1.0),
+    Candidate(55, 1.0, "patch_minimum", smooth=1.0),
+    Candidate(29, 2.2, "patch_minimum", smooth=1.0),
+    Candidate(29, 1.0, "l0", careful=True),
+    Candidate(55, 2.2, "l0", smooth=1.0),
+    Candidate(21, 1.0, "patch_minimum", smooth=1.0),
+    Candidate(55, 1.0, "l0", careful=True),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """A finished run.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    psf : array (y, x)
+    score : float
+        Of `deconv.blind.score`; smaller is better.
+    seconds : float
+    """
+
+    candidate: Candidate
+    psf: np.ndarray
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """All runs, the best of them, and why there were no more.
+
+    Attributes
+    ----------
+    trials : tuple of Trial
+        In the order they were made.
+    best : Trial
+    sharp : float
+        Score of the single pixel: the picture as it is.
+    message : str
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial
+    sharp: float
+    message: str
+
+    @property
+    def blurred(self) -> bool:
+        """Whether the best psf explains the picture clearly better than no blur."""
+        return self.sharp - self.best.score > SHARP
+
+
+class _Stopped(Exception):
+    """The user's callback asked to stop."""
+
+
+def plan(
+    shape: tuple[int, ...], sigma: float, priors: Sequence[str] | None, box: int | None
+) -> list[Candidate]:
+    """The runs to make, in order."""
+    runs = list(NOISE if sigma > NOISY else CLEAN)
+    growth = (min(shape) / REFERENCE) ** 0.7 if min(shape) > REFERENCE else 1.0
+    runs = [replace(c, box=odd(c.box * growth)) for c in runs]
+    if box is not None:
+        runs = [replace(c, box=box) for c in runs]
+    if priors is not None:
+        runs = [replace(c, prior=priors[i % len(priors)]) for i, c in enumerate(runs)]
+    limit = min(shape) // 2
+    runs = [replace(c, box=min(c.box, limit - 1 + limit % 2)) for c in runs]
+    return list(dict.fromkeys(runs))
+
+
+def search(
+    image: np.ndarray,
+    runs: Sequence[Candidate],
+    *,
+    sigma: float,
+    shape: tuple[int, int] | None = None,
+    weights: np.ndarray | None = None,
+    grow: bool = True,
+    tell: Callable[[int, int, Level, np.ndarray, np.ndarray], bool] | None = None,
+) -> Search:
+    """Make the runs until two agree, and pick the best.
+
+    Parameters
+    ----------
+    image : array (Y, X)
+        Grey, float32, on [0, 1].
+    runs : sequence of Candidate
+    sigma : float
+        Standard deviation of the noise, on [0, 1].
+    shape : (int, int), optional
+        Shape of the psf's box in every run; else a square of each candidate's own side.
+    weights : array (Y, X), optional
+        0 where a pixel was not observed.
+    grow : bool
+        Whether a psf that fills its box is sought again in a larger one.
+    tell : callable, optional
+        ``tell(run, count, level, picture, psf)`` is true to stop.
+    """
+    judge = Judge(image)
+    trials: list[Trial] = []
+    waiting = list(runs)
+    enough = RUNS_NOISY if sigma > NOISY else RUNS
+    message = "all runs were made; no two of them agree"
+    while waiting:
+        candidate = waiting.pop(0)
+        box = (candidate.box, candidate.box) if shape is None else shape
+        latest: list[Any] = []
+
+        def seen(level: Level, x: np.ndarray, psf: np.ndarray, latest: Any = latest) -> None:
+            latest[:] = [psf, level]
+            if tell is not None and tell(len(trials), len(runs), level, x, psf):
+                raise _Stopped
+
+        start = time.process_time()
+        try:
+            psf = run(image, candidate, box, sigma=sigma, weights=weights, tell=seen)
+        except _Stopped:
+            message = "stopped by the callback"
+            if trials:
+                break
+            psf, level = latest
+            psf = resized(psf, box, 2 ** (level.index / 2))
+        seconds = time.process_time() - start
+        trials.append(Trial(candidate, psf, judge(psf), seconds))
+        if message.startswith("stopped"):
+            break
+        best = min(trials, key=lambda t: t.score)
+        if len(trials) >= enough and _agreed(best, trials):
+            message = f"{len(trials)} runs, of which two agree"
+            break
+        if not waiting and grow and shape is None:
+            larger = odd(best.candidate.box * GROWTH)
+            fills = best.candidate.box >= max(t.candidate.box for t in trials) and _fills(best.psf)
+            if fills and larger < min(image.shape) // 2:
+                waiting.append(replace(best.candidate, box=larger))
+    best = min(trials, key=lambda t: t.score)
+    pixel = np.zeros((3, 3), np.float32)
+    pixel[1, 1] = 1
+    return Search(tuple(trials), best, judge(pixel), message)
+
+
+def run(
+    image: np.ndarray,
+    candidate: Candidate,
+    box: tuple[int, int],
+    *,
+    sigma: float = 0.0,
+    weights: np.ndarray | None = None,
+    tell: Any = None,
+) -> np.ndarray:
+    """The psf of one run."""
+    if candidate.exponent != 1:
+        image = np.maximum(image, 0) ** np.float32(candidate.exponent)
+    if candidate.smooth:
+        image = gaussian_filter(image, candidate.smooth)
+    step, least_tau = KernelStep(), 0.0
+    if candidate.careful:
+        step, least_tau = KernelStep(gamma=8.0, cut=0.08), (2 * sigma) ** 2
+    refine = estimator(candidate.prior, step=step, least_tau=least_tau, tell=tell)
+    return normalised(coarse_to_fine(image, box, refine, weights=weights))
+
+
+def _agreed(best: Trial, trials: Sequence[Trial]) -> bool:
+    return any(t is not best and psf_similarity(t.psf, best.psf) > AGREEMENT for t in trials)
+
+
+def _fills(psf: np.ndarray) -> bool:
+    """Whether the psf reaches so far that its box may have cut it."""
+    lit = np.argwhere(psf > 0)
+    extent = lit.max(axis=0) - lit.min(axis=0) + 1
+    return bool((extent / np.array(psf.shape)).max() > LARGE)
