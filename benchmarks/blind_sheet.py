@@ -59,10 +59,16 @@ def restored(file: Path, method: str = AUTO) -> Photograph:
     picture = io.read(file)
     image = working_image(picture)
     colour = image.ndim == 3
-    found = blind.deblur(image, **arguments(method), channel_axis=0 if colour else None)
+    linear = in_linear_light(picture)
+    found = blind.deblur(
+        image,
+        **arguments(method),
+        bounds=(0, None) if linear else None,
+        channel_axis=0 if colour else None,
+    )
     after = np.moveaxis(found.image, 0, -1) if colour else found.image
-    if in_linear_light(picture):
-        after = io.from_linear(np.clip(after, 0, None))
+    if linear:
+        after = io.from_linear(after)
     else:
         after = after / picture.white
     before = picture.pixels / np.float32(picture.white)

@@ -4,7 +4,10 @@ An observed image is ``y = noise(A x)``. Everything here builds A, inverts it, o
 inverse; the public names are those below.
 """
 
-from deconv import blind, evidence, fft, metrics, noise, psf
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deconv import evidence, fft, metrics, noise, psf
 from deconv.filter_bank import filter_bank
 from deconv.identify import fit_psf
 from deconv.operators import Blur
@@ -13,6 +16,9 @@ from deconv.pseudo_inverse import pseudo_inverse
 from deconv.richardson_lucy import richardson_lucy
 from deconv.variational import hyper_laplacian, l0_gradient, tv
 from deconv.wiener import wiener
+
+if TYPE_CHECKING:
+    from deconv import blind
 
 __version__ = "0.1.0"
 
@@ -34,3 +40,10 @@ __all__ = [
     "tv",
     "wiener",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load `deconv.blind` when it is first asked for: its filters would double the import's time."""
+    if name == "blind":
+        return importlib.import_module("deconv.blind")
+    raise AttributeError(f"module 'deconv' has no attribute {name!r}")

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,10 @@ from deconv.methods import Method
 from deconv.operators import BOUNDARIES
 from deconv.picture import Picture, from_linear, to_linear
 
-__all__ = ["Job", "Outcome", "plan", "psf_from", "run", "working_image"]
+if TYPE_CHECKING:
+    from deconv import blind
+
+__all__ = ["BlindJob", "Job", "Outcome", "plan", "psf_from", "run", "working_image"]
 
 FAMILIES: dict[str, Callable[..., np.ndarray]] = {
     "airy": psf.airy,
@@ -25,6 +28,8 @@ FAMILIES: dict[str, Callable[..., np.ndarray]] = {
     "motion": psf.motion,
     "trajectory": psf.trajectory,
 }
+# Exponent from display values to linear light, near enough for sRGB.
+DISPLAY_GAMMA = 2.2
 FITTED = ("defocus", "gaussian", "motion")
 
 
@@ -139,8 +144,16 @@ class Job:
         if self.psf is not None and not self.psf.startswith("fit:"):
             psf_from(self.psf)
 
-    def restore(self, picture: Picture, callback: Callable[[Any], Any] | None = None) -> np.ndarray:
-        """The restored pixels, in floating point on the scale of `picture` and not clipped."""
+    def restore(
+        self,
+        picture: Picture,
+        callback: Callable[[Any], Any] | None = None,
+        kernel: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The restored pixels, in floating point on the scale of `picture` and not clipped.
+
+        `kernel`, where given, stands in for the job's psf.
+        """
         linear = in_linear_light(picture) if self.linear is None else self.linear
         image = _floats(picture, linear)
         sigma = self.sigma
@@ -150,8 +163,7 @@ class Job:
         colour = picture.axes.endswith("S")
         if self.psf is not None and self.psf.startswith("fit:") and len(axes) > 2:
             raise ValueError(f"psf={self.psf!r} needs one picture; this is a stack ({axes})")
-        kernel = None
-        if self.psf is not None:
+        if kernel is None and self.psf is not None:
             kernel = psf_from(self.psf, np.moveaxis(image, -1, 0) if colour else image, self.say)
         ndim = 2 if kernel is None else kernel.ndim
         if not axes.endswith("ZYX"[-ndim:]):
@@ -181,6 +193,87 @@ class Job:
             result = np.moveaxis(result, place, -1)
         return from_linear(result) * np.float32(picture.white) if linear else result
 
+    def process(
+        self, source: Path, target: Path, callback: Callable[[Any], Any] | None = None
+    ) -> None:
+        """Restore one file."""
+        picture = io.read(source)
+        io.write(target, self.restore(picture, callback), like=picture, depth=self.depth)
+
+
+@dataclass(frozen=True)
+class BlindJob(Job):
+    """A job that finds the psf of each picture in the picture itself.
+
+    Attributes
+    ----------
+    prior, size, region
+        As `deconv.blind.deblur` takes them.
+    save_psf : Path or None
+        Where the psf found goes, also where that is no blur: a file, or a folder that exists, in
+        which each psf has the name of its picture, as .png.
+    overwrite : bool
+        Whether a psf's file may be replaced.
+    """
+
+    prior: str = "auto"
+    size: int | None = None
+    region: tuple[slice, slice] | None = None
+    save_psf: Path | None = None
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Refuse what no picture could make right, before any file is opened."""
+        from deconv import blind
+
+        choose(self.boundary, BOUNDARIES, "boundary")
+        self.method.options(self.parameters, self.sigma)
+        choose(self.prior, ("auto", *blind.PRIORS), "prior")
+        if self.save_psf is not None and not self.save_psf.is_dir():
+            psf.check_file(self.save_psf, self.overwrite)
+
+    def find(
+        self, picture: Picture, callback: Callable[[Any], Any] | None = None
+    ) -> blind.Estimate:
+        """The psf of a picture, and what there is to say of it."""
+        from deconv import blind
+
+        linear = in_linear_light(picture) if self.linear is None else self.linear
+        image = working_image(picture, linear)
+        sigma = self.sigma
+        if linear and sigma is not None:
+            sigma = _linear_sigma(image, sigma / picture.white)
+        return blind.estimate(
+            image,
+            self.size,
+            prior=self.prior,
+            sigma=sigma,
+            region=self.region,
+            gamma=DISPLAY_GAMMA if linear else 1.0,
+            channel_axis=None if image.ndim == 2 else 0,
+            callback=callback,
+        )
+
+    def process(
+        self, source: Path, target: Path, callback: Callable[[Any], Any] | None = None
+    ) -> None:
+        """Find the psf and write it, if asked to; then restore the picture, if it is blurred."""
+        picture = io.read(source)
+        found = self.find(picture, callback)
+        if self.say is not None:
+            size = " x ".join(map(str, found.psf.shape))
+            what = f"{found.prior} found a psf of {size} px; " if found.blurred else ""
+            self.say(f"{source.name}: {what}{found.message}")
+        if self.save_psf is not None:
+            folder = self.save_psf.is_dir()
+            psf.to_file(
+                found.psf, self.save_psf / f"{source.stem}.png" if folder else self.save_psf
+            )
+        pixels = picture.pixels
+        if found.blurred:
+            pixels = self.restore(picture, callback, found.psf)
+        io.write(target, pixels, like=picture, depth=self.depth)
+
 
 def in_linear_light(picture: Picture) -> bool:
     """Whether `picture` looks like a photograph: 8-bit, or integer colour, and not a stack."""
@@ -190,11 +283,11 @@ def in_linear_light(picture: Picture) -> bool:
     )
 
 
-def working_image(picture: Picture) -> np.ndarray:
-    """What `Job.restore` would work on by default: (Y, X) or (C, Y, X), in linear light or not."""
+def working_image(picture: Picture, linear: bool | None = None) -> np.ndarray:
+    """What `Job.restore` would work on: (Y, X) or (C, Y, X), by default in its own light."""
     if len(picture.axes.replace("S", "")) > 2:
         raise ValueError(f"expected one picture; this is a stack ({picture.axes})")
-    image = _floats(picture, in_linear_light(picture))
+    image = _floats(picture, in_linear_light(picture) if linear is None else linear)
     return np.moveaxis(image, -1, 0) if picture.axes.endswith("S") else image
 
 
@@ -285,8 +378,7 @@ def run(
             yield Outcome(source, target, skipped=True)
             continue
         try:
-            picture = io.read(source)
-            io.write(target, job.restore(picture, callback), like=picture, depth=job.depth)
+            job.process(source, target, callback)
         # A batch of a thousand files outlives whatever one of them does.
         except Exception as error:
             yield Outcome(source, target, error=error)

@@ -1,4 +1,4 @@
-"""The command line: ``deconv deblur``, ``deconv psf``, ``deconv methods``, ``deconv demo``."""
+"""The command line: ``deconv deblur``, ``blind``, ``psf``, ``methods``, ``demo``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from deconv import batch, io, methods
 from deconv.methods import Method
 from deconv.progress import History, State
+from deconv.psf import files as psf_files
 
 __all__ = ["app", "main"]
 
@@ -76,10 +77,35 @@ Spec = Annotated[
 ]
 
 
+Inputs = Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures or folders.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="A file, or a folder that exists.")]
+MethodName = Annotated[str, typer.Option("--method", "-m", help="See: deconv methods.")]
+Linear = Annotated[
+    bool | None,
+    typer.Option(
+        "--linear/--no-linear",
+        help="Restore in linear light; the default does so for photographs.",
+    ),
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", metavar="NAME=VALUE", help="See: deconv methods."),
+]
+Depth = Annotated[
+    int | None, typer.Option(help="Write 8, 16 or 32 (float) bit; the input's otherwise.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Make outputs again that exist, even the inputs.")
+]
+Progress = Annotated[
+    bool | None, typer.Option(help="Progress bars; the default shows them on a terminal.")
+]
+
+
 @app.command()
 def deblur(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Pictures or folders.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="A file, or a folder that exists.")],
+    inputs: Inputs,
+    out: Out,
     psf: Annotated[
         str | None,
         typer.Option(
@@ -87,37 +113,32 @@ def deblur(
             "file (png, tif, npy, mat)."
         ),
     ] = None,
-    method: Annotated[str, typer.Option("--method", "-m", help="See: deconv methods.")] = "tv",
+    psf_from: Annotated[
+        Path | None,
+        typer.Option(help="A psf in a file, such as deconv blind --save-psf writes."),
+    ] = None,
+    method: MethodName = "tv",
     sigma: Annotated[
         float | None,
         typer.Option(help="Noise standard deviation in the file's units; found when left out."),
     ] = None,
     boundary: Annotated[str, typer.Option(help="unknown, periodic or zero.")] = "unknown",
-    linear: Annotated[
-        bool | None,
-        typer.Option(
-            "--linear/--no-linear",
-            help="Restore in linear light; the default does so for photographs.",
-        ),
-    ] = None,
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="See: deconv methods."),
-    ] = None,
-    depth: Annotated[
-        int | None, typer.Option(help="Write 8, 16 or 32 (float) bit; the input's otherwise.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Make outputs again that exist, even the inputs.")
-    ] = False,
+    linear: Linear = None,
+    param: Param = None,
+    depth: Depth = None,
+    overwrite: Overwrite = False,
     plot: Annotated[
         Path | None, typer.Option(help="Write a figure of how the iterations converged.")
     ] = None,
-    progress: Annotated[
-        bool | None, typer.Option(help="Progress bars; the default shows them on a terminal.")
-    ] = None,
+    progress: Progress = None,
 ) -> None:
     """Restore pictures; with several, outputs that exist are skipped and failures are listed."""
+    if psf_from is not None:
+        if psf is not None:
+            raise ValueError(f"--psf {psf} and --psf-from {psf_from} are both given; expected one")
+        if not psf_from.is_file():
+            raise FileNotFoundError(f"{psf_from} of --psf-from does not exist")
+        psf = str(psf_from)
     job = batch.Job(
         method=methods.get(method),
         psf=psf,
@@ -129,6 +150,18 @@ def deblur(
         say=_say,
     )
     job.check()
+    _restore(inputs, out, job, overwrite, progress, plot)
+
+
+def _restore(
+    inputs: list[Path],
+    out: Path,
+    job: batch.Job,
+    overwrite: bool,
+    progress: bool | None,
+    plot: Path | None = None,
+) -> None:
+    """Do the job for every input, with bars, a figure and a count of what was done."""
     if plot is not None and not plot.parent.is_dir():
         raise FileNotFoundError(f"the folder {plot.parent} of --plot does not exist")
     tasks = batch.plan(inputs, out, overwrite)
@@ -225,6 +258,65 @@ def _bars(
         yield advance, callback
 
 
+@app.command()
+def blind(
+    inputs: Inputs,
+    out: Out,
+    prior: Annotated[
+        str, typer.Option(help="auto, or one estimator: l0, patch_minimum, dark_channel, text ...")
+    ] = "auto",
+    psf_size: Annotated[
+        int | None, typer.Option(min=2, help="About the psf's size in pixels; found when left out.")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="X,Y,WIDTH,HEIGHT", help="Find the psf in this part of the picture."),
+    ] = None,
+    save_psf: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the psf found (.npy, .tif or .png); with several pictures, to a folder. "
+            "Edit it and run: deconv deblur --psf-from FILE"
+        ),
+    ] = None,
+    method: MethodName = "tv",
+    linear: Linear = None,
+    param: Param = None,
+    depth: Depth = None,
+    overwrite: Overwrite = False,
+    progress: Progress = None,
+) -> None:
+    """Take the blur out of photographs, given nothing else."""
+    parameters = {"deringing": "0.5"} | _parameters(param or [])
+    if "deringing" not in {p.name for p in methods.get(method).parameters}:
+        parameters.pop("deringing")
+    job = batch.BlindJob(
+        method=methods.get(method),
+        linear=linear,
+        parameters=parameters,
+        depth=depth,
+        say=_say,
+        prior=prior,
+        size=psf_size,
+        region=None if crop is None else _crop(crop),
+        save_psf=save_psf,
+        overwrite=overwrite,
+    )
+    job.check()
+    _restore(inputs, out, job, overwrite, progress)
+
+
+def _crop(text: str) -> tuple[slice, slice]:
+    """Rows and columns of ``x,y,width,height``."""
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--crop {text!r}; expected x,y,width,height in whole pixels") from None
+    if min(x, y) < 0 or min(width, height) < 1:
+        raise ValueError(f"--crop {text!r}; expected a corner inside and a size above 0")
+    return slice(y, y + height), slice(x, x + width)
+
+
 @app.command("psf")
 def make_psf(
     spec: Spec,
@@ -239,27 +331,14 @@ def make_psf(
 ) -> None:
     """Make a psf, or find one from a picture; print its facts and write it to a file."""
     if out is not None:
-        if out.suffix.lower() not in (".npy", ".tif", ".tiff", ".png"):
-            raise ValueError(f"{out} has suffix {out.suffix!r}; expected .npy, .tif or .png")
-        if out.exists() and not overwrite:
-            raise ValueError(f"{out} exists; pass --overwrite to replace it")
-        if not out.parent.is_dir():
-            raise FileNotFoundError(f"the output folder {out.parent} does not exist")
+        psf_files.check_file(out, overwrite)
     pixels = None
     if image is not None:
         pixels = batch.working_image(io.read(image))
     psf = batch.psf_from(spec, pixels, print)
     print(_facts(psf))
-    if out is None:
-        return
-    if out.suffix.lower() == ".npy":
-        with io.atomic(out) as temporary, temporary.open("xb") as file:
-            np.save(file, psf)
-    elif out.suffix.lower() == ".png":
-        io.write(out, psf / psf.max(), depth=16)
-    else:
-        axes = "ZYX"[-psf.ndim :]
-        io.write(out, io.Picture(psf.astype(np.float32), axes))
+    if out is not None:
+        psf_files.to_file(psf, out)
 
 
 def _facts(psf: np.ndarray) -> str:

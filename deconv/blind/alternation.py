@@ -95,4 +95,4 @@ def _trusted(level: Level) -> np.ndarray:
     seen = minimum_filter(level.weights, reach, mode="nearest")
     if seen.mean() < LEAST_SEEN:
         seen = level.weights
-    return seen[:-1, :-1] * seen[1:, :-1] * seen[:-1, 1:]
+    return np.asarray(seen[:-1, :-1] * seen[1:, :-1] * seen[:-1, 1:])

@@ -24,7 +24,7 @@ PATCH, LAM, LEAST_LAM = 35, 4e-3, 1e-4
 
 def dark_channel(image: np.ndarray, size: int = PATCH) -> np.ndarray:
     """The least value in the square of `size` pixels around each pixel of `image` (Y, X)."""
-    return minimum_filter(image, size, mode="nearest")
+    return np.asarray(minimum_filter(image, size, mode="nearest"))
 
 
 @dataclass(frozen=True)
@@ -66,4 +66,4 @@ class DarkChannel:
     def _extreme(self, x: np.ndarray, value: np.ndarray, least: float) -> np.ndarray:
         """Where `x` is the least of some patch, and not above the threshold."""
         opening = maximum_filter(dark_channel(x, self.size), self.size, mode="nearest")
-        return (opening >= x) & (value * value < least)
+        return np.asarray((opening >= x) & (value * value < least))

@@ -3,41 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from deconv import noise
-from deconv.arrays import Array, channels_first, checked, choose, number, to_numpy
-from deconv.blind.estimators import NAMES
+from deconv.arrays import Array, checked, choose, number
 from deconv.blind.kernel import normalised
-from deconv.blind.pyramid import Level, odd
-from deconv.blind.region import informative
-from deconv.blind.search import Search, plan, search
+from deconv.blind.look import AUTO, Look, look
+from deconv.blind.pyramid import Level
+from deconv.blind.search import Search, Trial, plan, search
 from deconv.progress import Callback, State
 from deconv.psf import geometry
-from deconv.saturation import clip_level
 from deconv.variational import hyper_laplacian, tv
 
-__all__ = ["Blind", "deblur", "estimate_psf"]
+__all__ = ["Blind", "Estimate", "deblur", "estimate", "estimate_psf"]
 
-AUTO = "auto"
 METHODS: dict[str, Callable[..., Array]] = {"hyper_laplacian": hyper_laplacian, "tv": tv}
-# Luminance of linear red, green and blue (ITU-R BT.709).
-LUMINANCE = (0.2126, 0.7152, 0.0722)
-# Larger photographs are looked at through a window of so many pixels.
-REGION = 640
-# A box given is this much larger than the psf, which is centred only on the way.
-SLACK = 1.25
-# The smallest picture in which a psf can be looked for.
-LEAST = 24
 # Ringing taken away after a blind estimate, whose psf is never exact.
 DERINGING = 0.5
 
 
-@dataclass(frozen=True, eq=False)
-class Blind:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Estimate:
+    """The psf of one photograph, and how it was found.
+
+    Attributes
+    ----------
+    psf : array (y, x)
+        float32, odd, non-negative, sum 1, its centroid within half a pixel of the middle.
+    blurred : bool
+        Whether a blur was found; if not, the psf is a single pixel.
+    prior : str
+        The prior of the run that was picked.
+    scores : dict
+        Score of each run, smaller is better, by prior, box and exponent, in the order of the runs;
+        and that of the single pixel, "no blur".
+    message : str
+        What was found and why the search ended, in a sentence or two.
+    region : (slice, slice)
+        The part of the image that the psf was estimated on.
+    """
+
+    psf: np.ndarray
+    blurred: bool
+    prior: str
+    scores: dict[str, float]
+    message: str
+    region: tuple[slice, slice]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Blind(Estimate):
     """What was made of one photograph.
 
     Attributes
@@ -45,41 +62,14 @@ class Blind:
     image : array
         The restored image, in the layout, dtype and scale of the input; equal to the input where no
         blur was found.
-    psf : array (y, x)
-        float32, odd, non-negative, sum 1, its centroid within half a pixel of the middle.
-    prior : str
-        The prior of the run that was picked.
-    blurred : bool
-        Whether a blur was found; if not, the psf is a single pixel.
-    scores : dict
-        Score of each run, smaller is better, by prior, box and exponent, in the order of the runs;
-        and that of the single pixel, "no blur".
-    message : str
-        Why the search ended, and what it found, in a sentence or two.
-    region : (slice, slice)
-        The part of the image that the psf was estimated on.
+    psf, blurred, prior, scores, message, region
+        As in `Estimate`.
     """
 
     image: Array
-    psf: np.ndarray
-    prior: str
-    blurred: bool
-    scores: dict[str, float]
-    message: str
-    region: tuple[slice, slice]
 
 
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    """The psf and how it was found."""
-
-    psf: np.ndarray
-    search: Search
-    region: tuple[slice, slice]
-    message: str
-
-
-def estimate_psf(
+def estimate(
     image: Any,
     psf_shape: int | Sequence[int] | None = None,
     *,
@@ -88,9 +78,10 @@ def estimate_psf(
     weights: Any = None,
     saturation: float | str | None = AUTO,
     region: Sequence[slice] | None = None,
+    gamma: float = 1.0,
     channel_axis: int | None = None,
     callback: Callback | None = None,
-) -> np.ndarray:
+) -> Estimate:
     """The psf of a photograph, from the photograph alone.
 
     One psf must hold for the whole picture: camera shake without much rotation, defocus of a flat
@@ -116,6 +107,9 @@ def estimate_psf(
         out. None if nothing clips.
     region : (slice, slice), optional
         Rows and columns to estimate on; of a large picture, the most informative part when None.
+    gamma : float
+        Exponent from display values to those of `image`, 1 to 3: 2.2 if this is a photograph in
+        linear light, in which a few bright pixels would drown the rest.
     channel_axis : int, optional
         Axis that holds colours.
     callback : callable, optional
@@ -125,8 +119,7 @@ def estimate_psf(
 
     Returns
     -------
-    array (y, x)
-        float32, non-negative, sum 1, centred; a single pixel (1, 1) where no blur was found.
+    Estimate
 
     Raises
     ------
@@ -147,12 +140,39 @@ def estimate_psf(
     >>> from skimage import data
     >>> shake = deconv.psf.motion(9, 30)
     >>> blurred = fftconvolve(data.camera()[100:300, 100:300] / 255, shake, mode="valid")
-    >>> found = deconv.blind.estimate_psf(blurred, 11, prior="l0")
-    >>> deconv.metrics.psf_similarity(found, shake) > 0.9
+    >>> found = deconv.blind.estimate(blurred, 11, prior="l0")
+    >>> deconv.metrics.psf_similarity(found.psf, shake) > 0.9
     True
     """
-    seen = _look(image, psf_shape, prior, sigma, weights, saturation, region, channel_axis)
-    return _estimate(seen, callback).psf
+    seen = look(image, psf_shape, prior, sigma, weights, saturation, region, gamma, channel_axis)
+    return _found(seen, _searched(seen, callback))
+
+
+def estimate_psf(
+    image: Any, psf_shape: int | Sequence[int] | None = None, **options: Any
+) -> np.ndarray:
+    """The psf of a photograph, from the photograph alone: `estimate` without the reasons.
+
+    Parameters
+    ----------
+    image, psf_shape
+        As in `estimate`.
+    **options
+        Its keywords.
+
+    Returns
+    -------
+    array (y, x)
+        float32, odd, non-negative, sum 1, centred; a single pixel (1, 1) where no blur was found.
+
+    Examples
+    --------
+    >>> from deconv import blind
+    >>> from skimage import data
+    >>> blind.estimate_psf(data.camera()[::2, ::2]).shape
+    (1, 1)
+    """
+    return estimate(image, psf_shape, **options).psf
 
 
 def deblur(
@@ -165,6 +185,7 @@ def deblur(
     weights: Any = None,
     saturation: float | str | None = AUTO,
     region: Sequence[slice] | None = None,
+    gamma: float = 1.0,
     deringing: float = DERINGING,
     bounds: tuple[float | None, float | None] | None = None,
     channel_axis: int | None = None,
@@ -172,13 +193,13 @@ def deblur(
 ) -> Blind:
     """Take the blur out of a photograph, given nothing else.
 
-    The psf is estimated as by `estimate_psf`; then the whole picture is restored with it. A
+    The psf is estimated as by `estimate`; then the whole picture is restored with it. A
     picture in which no blur is found comes back as it is.
 
     Parameters
     ----------
-    image, psf_shape, prior, sigma, weights, saturation, region, channel_axis, callback
-        As in `estimate_psf`. The callback sees the restoration, too.
+    image, psf_shape, prior, sigma, weights, saturation, region, gamma, channel_axis
+        As in `estimate`.
     method : {"tv", "hyper_laplacian"}
         The last step, with the psf found.
     deringing : float
@@ -205,12 +226,20 @@ def deblur(
     """
     choose(method, METHODS, "method")
     number(deringing, "deringing", low=0, high=1)
-    seen = _look(image, psf_shape, prior, sigma, weights, saturation, region, channel_axis)
-    found = _estimate(seen, callback)
-    best = found.search.best
-    blurred = found.psf.size > 1
+    found = estimate(
+        image,
+        psf_shape,
+        prior=prior,
+        sigma=sigma,
+        weights=weights,
+        saturation=saturation,
+        region=region,
+        gamma=gamma,
+        channel_axis=channel_axis,
+        callback=callback,
+    )
     restored = _unchanged(image)
-    if blurred:
+    if found.blurred:
         restored = METHODS[method](
             image,
             found.psf,
@@ -222,17 +251,7 @@ def deblur(
             channel_axis=channel_axis,
             callback=callback,
         )
-    scores = {_label(t): t.score for t in found.search.trials} | {"no blur": found.search.sharp}
-    return Blind(
-        restored, found.psf, best.candidate.prior, blurred, scores, found.message, found.region
-    )
-
-
-def _label(trial: Any) -> str:
-    c = trial.candidate
-    kind = ", careful" if c.careful else ", smoothed" if c.smooth else ""
-    box = " x ".join(map(str, trial.psf.shape))
-    return f"{c.prior}, {box} px, exponent {c.exponent:g}{kind}"
+    return Blind(image=restored, **{f.name: getattr(found, f.name) for f in fields(found)})
 
 
 def _unchanged(image: Any) -> Array:
@@ -241,142 +260,7 @@ def _unchanged(image: Any) -> Array:
     return values.clone() if hasattr(values, "clone") else values + 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Look:
-    """The validated input: the part of the picture that is looked at, on [0, 1], and the plan."""
-
-    image: np.ndarray
-    weights: np.ndarray | None
-    sigma: float
-    shape: tuple[int, int] | None
-    prior: str
-    region: tuple[slice, slice]
-    scale: float
-
-
-def _look(
-    image: Any,
-    psf_shape: Any,
-    prior: str,
-    sigma: float | None,
-    weights: Any,
-    saturation: Any,
-    region: Any,
-    channel_axis: int | None,
-) -> _Look:
-    """Validate everything, and choose the part that the psf is estimated on."""
-    choose(prior, (AUTO, *NAMES), "prior")
-    if sigma is not None:
-        sigma = number(sigma, "sigma", low=0)
-    values, holes = checked(image, "image")
-    planes = to_numpy(channels_first(values, 2, channel_axis))
-    grey, seen = _luminance(planes, holes, channel_axis is not None)
-    box = None if psf_shape is None else _box(psf_shape)
-    if min(grey.shape) < LEAST:
-        raise ValueError(
-            f"image has {grey.shape[0]} x {grey.shape[1]} pixels; expected at least {LEAST} along "
-            f"each axis to look for a psf"
-        )
-    if box is not None and any(2 * b > n for b, n in zip(box, grey.shape, strict=True)):
-        raise ValueError(
-            f"psf_shape={psf_shape!r} for an image of {grey.shape[0]} x {grey.shape[1]} pixels; "
-            f"expected a psf of at most {int(min(grey.shape) / 2 / SLACK)} pixels"
-        )
-    if weights is not None:
-        given = to_numpy(checked(weights, "weights")[0])
-        try:
-            given = np.broadcast_to(given, values.shape)
-        except ValueError:
-            raise ValueError(
-                f"weights has shape {given.shape}; expected one that broadcasts to "
-                f"{tuple(values.shape)}"
-            ) from None
-        if given.min() < 0 or given.max() > 1:
-            raise ValueError(f"weights from {given.min():g} to {given.max():g}; expected [0, 1]")
-        given = channels_first(given, 2, channel_axis)
-        seen &= (given > 0).all(axis=0) if channel_axis is not None else given > 0
-    level = clip_level(np.nan_to_num(planes), saturation)
-    if level is not None:
-        clipped = planes >= level
-        seen &= ~(clipped.any(axis=0) if channel_axis is not None else clipped)
-    if not seen.any() or not np.ptp(grey[seen]) > 0:
-        raise ValueError(
-            "image is constant, or no pixel of it was observed; expected edges that a blur shows in"
-        )
-    # Saturated pixels lie above all others: on the scale of those, white is 1.
-    top = float(np.abs(grey).max()) if level is None else max(float(level), float(grey[seen].max()))
-    picture = (np.where(np.isfinite(grey), grey, 0) / top).astype(np.float32)
-    mask = None if seen.all() else seen.astype(np.float32)
-    if region is None:
-        side = (min(REGION, grey.shape[0]), min(REGION, grey.shape[1]))
-        if box is not None:
-            side = (
-                min(max(REGION, 4 * box[0]), grey.shape[0]),
-                min(max(REGION, 4 * box[1]), grey.shape[1]),
-            )
-        place = informative(picture, mask, side)
-    else:
-        place = _region(region, grey.shape)
-    picture = np.ascontiguousarray(picture[place])
-    mask = None if mask is None else np.ascontiguousarray(mask[place])
-    if mask is not None and not mask.all():
-        picture = _filled(picture, mask)
-    else:
-        mask = None
-    found = (
-        sigma / top if sigma is not None else noise.mad(picture, None if mask is None else mask > 0)
-    )
-    return _Look(picture, mask, float(found), box, prior, place, top)
-
-
-def _luminance(planes: np.ndarray, holes: bool, colour: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Grey picture and where all of its channels were observed."""
-    seen = np.isfinite(planes) if holes else np.ones(planes.shape, bool)
-    if not colour:
-        return planes, seen
-    if planes.shape[0] == 3:
-        parts = np.asarray(LUMINANCE, planes.dtype)
-    else:
-        parts = np.full(planes.shape[0], 1 / planes.shape[0], planes.dtype)
-    return np.tensordot(parts, planes, 1), np.asarray(seen.all(axis=0))
-
-
-def _box(psf_shape: Any) -> tuple[int, int]:
-    """The psf's shape with slack, odd."""
-    sides = geometry.sizes(psf_shape, 2, "psf_shape")
-    if max(sides) < 2:
-        raise ValueError(f"psf_shape={psf_shape!r}; expected at least 2 pixels")
-    return odd(sides[0] * SLACK), odd(sides[1] * SLACK)
-
-
-def _region(region: Any, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The user's rows and columns, in full."""
-    if not isinstance(region, Sequence) or len(region) != 2:
-        raise TypeError(f"region={region!r}; expected a pair of slices, rows and columns")
-    place = []
-    for part, n, name in zip(region, shape, ("rows", "columns"), strict=True):
-        if not isinstance(part, slice) or part.step not in (None, 1):
-            raise TypeError(f"region={region!r}; expected plain slices for {name}")
-        start, stop, _ = part.indices(n)
-        if stop - start < LEAST:
-            raise ValueError(
-                f"region holds {max(0, stop - start)} {name} of the image's {n}; expected at least "
-                f"{LEAST}"
-            )
-        place.append(slice(start, stop))
-    return place[0], place[1]
-
-
-def _filled(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Unobserved pixels, where they hold nothing, continued from their neighbours."""
-    from scipy.ndimage import distance_transform_edt
-
-    nearest = distance_transform_edt(mask == 0, return_distances=False, return_indices=True)
-    empty = (mask == 0) & (picture == 0)
-    return np.where(empty, picture[tuple(nearest)], picture)
-
-
-def _estimate(seen: _Look, callback: Callback | None) -> _Estimate:
+def _searched(seen: Look, callback: Callback | None) -> Search:
     """Run the search."""
     runs = plan(
         seen.image.shape,
@@ -385,19 +269,23 @@ def _estimate(seen: _Look, callback: Callback | None) -> _Estimate:
         None if seen.shape is None else max(seen.shape),
     )
     done = 0
-    total = None
+
+    def shown(x: np.ndarray) -> np.ndarray:
+        """The sharp picture on the scale of the input."""
+        light = x if seen.gamma == 1 else np.maximum(x, 0) ** np.float32(seen.gamma)
+        return light * np.float32(seen.scale)
 
     def tell(run: int, count: int, level: Level, x: np.ndarray, psf: np.ndarray) -> bool:
         nonlocal done
         done += 1
         assert callback is not None
         try:
-            callback(State(done, total, lambda: x * np.float32(seen.scale), lambda: None))
+            callback(State(done, None, lambda: shown(x), lambda: None))
         except StopIteration:
             return True
         return False
 
-    found = search(
+    return search(
         seen.image,
         runs,
         sigma=seen.sigma,
@@ -405,15 +293,28 @@ def _estimate(seen: _Look, callback: Callback | None) -> _Estimate:
         weights=seen.weights,
         tell=None if callback is None else tell,
     )
-    if not found.blurred:
-        pixel = np.ones((1, 1), np.float32)
-        return _Estimate(
-            pixel,
-            found,
-            seen.region,
-            f"no blur found: the picture as it is explains itself as well as any psf does; "
-            f"{found.message}",
-        )
-    psf = geometry.crop(found.best.psf).astype(np.float32)
-    sides = [n + 1 - n % 2 for n in psf.shape]
-    return _Estimate(normalised(geometry.pad(psf, sides)), found, seen.region, found.message)
+
+
+def _found(seen: Look, made: Search) -> Estimate:
+    """What the search found, for the user."""
+    psf = np.ones((1, 1), np.float32)
+    message = f"no blur found: no psf explains the picture clearly better than none; {made.message}"
+    if made.blurred:
+        tight = geometry.crop(made.best.psf)
+        psf = normalised(geometry.pad(tight, [n + 1 - n % 2 for n in tight.shape]))
+        message = made.message
+    return Estimate(
+        psf=psf,
+        blurred=made.blurred,
+        prior=made.best.candidate.prior,
+        scores={_label(trial): trial.score for trial in made.trials} | {"no blur": made.sharp},
+        message=message,
+        region=seen.region,
+    )
+
+
+def _label(trial: Trial) -> str:
+    c = trial.candidate
+    kind = ", careful" if c.careful else ", smoothed" if c.smooth else ""
+    box = " x ".join(map(str, trial.psf.shape))
+    return f"{c.prior}, {box} px, exponent {c.exponent:g}{kind}"

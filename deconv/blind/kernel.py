@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import label
@@ -83,7 +84,7 @@ def normalised(psf: np.ndarray) -> np.ndarray:
     return (psf / np.float32(total)).astype(np.float32, copy=False)
 
 
-def pruned(psf: np.ndarray, cut: float, least: float = 0.1) -> np.ndarray:
+def pruned(psf: np.ndarray, cut: float, least: float) -> np.ndarray:
     """`psf` without what is below `cut` of its maximum, and without faint islands.
 
     Parameters
@@ -147,7 +148,8 @@ class Gradients:
         """Half spectrum of an array that starts at the domain's origin."""
         padded = np.zeros(self.domain, np.float32)
         padded[: part.shape[0], : part.shape[1]] = part
-        return rfftn(padded, 2, within=(slice(0, part.shape[0]),))
+        spectrum: np.ndarray = rfftn(padded, 2, within=(slice(0, part.shape[0]),))
+        return spectrum
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,8 @@ class KernelStep:
         The weight, in squared units of pictures on [0, 1].
     cut : float
         What is below this part of the psf's maximum is taken for noise.
+    island : float
+        Parts of the psf that hang on nothing go if they hold less than this part of its light.
     robust : float or None
         Gradients that the psf leaves unexplained by more than about this, on [0, 1], count little
         (Welsch's function; Lu et al. 2023); None counts all alike.
@@ -169,6 +173,7 @@ class KernelStep:
 
     gamma: float = 2.0
     cut: float = 0.05
+    island: float = 0.1
     robust: float | None = None
 
     def __call__(
@@ -194,7 +199,7 @@ class KernelStep:
             psf = self._closed(sharp, blurred)
         else:
             psf = _Masked(sharp, blurred, weights).solve(self.gamma, self.robust, start)
-        return pruned(psf, self.cut)
+        return pruned(psf, self.cut, self.island)
 
     def _closed(self, sharp: tuple[np.ndarray, np.ndarray], blurred: Gradients) -> np.ndarray:
         """All pixels count: the normal operator is a convolution.
@@ -203,8 +208,8 @@ class KernelStep:
         conjugate gradients run at that size.
         """
         domain, shape = blurred.domain, blurred.shape
-        power: np.ndarray | float = 0.0
-        cross: np.ndarray | float = 0.0
+        power: Any = 0.0
+        cross: Any = 0.0
         for x, y in zip(sharp, blurred.spectra, strict=True):
             s = blurred.spectrum(x)
             power = power + (s.real**2 + s.imag**2)
@@ -218,7 +223,7 @@ class KernelStep:
         def normal(k: np.ndarray) -> np.ndarray:
             padded[: shape[0], : shape[1]] = k
             image = irfftn(rfftn(padded, 2) * spectrum, small)[: shape[0], : shape[1]]
-            return image + np.float32(self.gamma) * k
+            return np.asarray(image + np.float32(self.gamma) * k)
 
         return _solved(normal, _around(irfftn(cross, domain), shape), CG_STEPS)
 

@@ -153,7 +153,8 @@ class Latent:
         division += base
         np.reciprocal(division, out=division)
         spectrum *= division
-        return irfftn(spectrum, self.domain, out=x, overwrite=True)
+        result: np.ndarray = irfftn(spectrum, self.domain, out=x, overwrite=True)
+        return result
 
 
 class _Work:

@@ -148,7 +148,7 @@ def _sampled(image: np.ndarray, scale: float, axis: int) -> np.ndarray:
     below = np.minimum(at.astype(int), image.shape[axis] - 2)
     part = (at - below).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(2)])
     first = np.take(low, below, axis)
-    return first + part * (np.take(low, below + 1, axis) - first)
+    return np.asarray(first + part * (np.take(low, below + 1, axis) - first))
 
 
 def resized(psf: np.ndarray, shape: tuple[int, int], scale: float) -> np.ndarray:

@@ -35,11 +35,27 @@ GROWTH, LARGE = 1.35, 0.9
 
 @dataclass(frozen=True)
 class Candidate:
-    """One run: side of the psf's box, exponent of the picture, prior, and how noise is met."""
+    """One run.
+
+    Attributes
+    ----------
+    box : int
+        Side of the psf's box.
+    exponent : float
+        Of the display values that the psf is estimated on.
+    prior : str
+    island : float
+        Least share of the light of a part of the psf by itself; see `KernelStep`.
+    smooth : float
+        Standard deviation of a Gaussian that the picture goes through against noise.
+    careful : bool
+        Whether the psf step is made for noise.
+    """
 
     box: int
     exponent: float
     prior: str
+    island: float = 0.1
     smooth: float = 0.0
     careful: bool = False
 
@@ -217,9 +233,9 @@ def run(
         image = np.maximum(image, 0) ** np.float32(candidate.exponent)
     if candidate.smooth:
         image = gaussian_filter(image, candidate.smooth)
-    step, least_tau = KernelStep(), 0.0
+    step, least_tau = KernelStep(island=candidate.island), 0.0
     if candidate.careful:
-        step, least_tau = KernelStep(gamma=8.0, cut=0.08), (2 * sigma) ** 2
+        step, least_tau = replace(step, gamma=8.0, cut=0.08), (2 * sigma) ** 2
     refine = estimator(candidate.prior, step=step, least_tau=least_tau, tell=tell)
     return normalised(coarse_to_fine(image, box, refine, weights=weights))
 

@@ -1,4 +1,4 @@
-"""Dark strokes on an even ground: few gradients, few pixels that are not black (Pan et al. 2014)."""
+"""Dark strokes on an even ground: few gradients, few pixels that are not black (Pan 2014)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ axis, odd or even. Lengths are in pixels and angles in degrees, counter-clockwis
 """
 
 from deconv.psf.families import airy, defocus, gaussian
-from deconv.psf.files import from_file
+from deconv.psf.files import check_file, from_file, to_file
 from deconv.psf.geometry import centre, centroid, crop, normalise, pad, resize, shift
 from deconv.psf.path import motion, trajectory
 
@@ -13,6 +13,7 @@ __all__ = [
     "airy",
     "centre",
     "centroid",
+    "check_file",
     "crop",
     "defocus",
     "from_file",
@@ -22,5 +23,6 @@ __all__ = [
     "pad",
     "resize",
     "shift",
+    "to_file",
     "trajectory",
 ]

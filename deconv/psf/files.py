@@ -12,7 +12,9 @@ import numpy as np
 from deconv.arrays import whole
 from deconv.psf.geometry import normalise
 
-__all__ = ["from_file"]
+__all__ = ["check_file", "from_file", "to_file"]
+
+WRITTEN = (".npy", ".png", ".tif", ".tiff")
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -71,6 +73,56 @@ def from_file(
         return normalise(chosen)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} holds no usable psf: {error}") from error
+
+
+def to_file(psf: Any, path: str | os.PathLike[str]) -> None:
+    """Write a psf so that `from_file` reads it again; the file appears whole or not at all.
+
+    Parameters
+    ----------
+    psf : array
+        Any number of axes; 2 for a picture file.
+    path : path
+        ``.npy`` (exact), ``.tif`` (float32) or ``.png`` (16 bit, its maximum white: for an editor).
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        For another suffix, or a psf that is none.
+    """
+    path = Path(path)
+    check_file(path, overwrite=True)
+    values = normalise(psf)
+    from deconv import io
+
+    if path.suffix.lower() == ".npy":
+        with io.atomic(path) as temporary, temporary.open("xb") as file:
+            np.save(file, values)
+    elif path.suffix.lower() == ".png":
+        io.write(path, values / values.max(), depth=16)
+    else:
+        io.write(path, io.Picture(values.astype(np.float32), "ZYX"[-values.ndim :]))
+
+
+def check_file(path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    """Refuse a path that `to_file` cannot write, before there is a psf to write.
+
+    Raises
+    ------
+    FileNotFoundError
+        If its folder does not exist.
+    ValueError
+        For an unknown suffix, or a file that exists, unless `overwrite`.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in WRITTEN:
+        raise ValueError(f"{path} has suffix {path.suffix!r}; expected .npy, .tif or .png")
+    if path.exists() and not overwrite:
+        raise ValueError(f"{path} exists; pass --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the output folder {path.parent} does not exist")
 
 
 def _chosen(found: np.ndarray | list[np.ndarray], index: int | None, path: Path) -> np.ndarray:
