@@ -43,7 +43,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Load `deconv.blind` when it is first asked for: its filters would double the import's time."""
+    """Load `deconv.blind` when it is first asked for: its filters take long to load."""
     if name == "blind":
         return importlib.import_module("deconv.blind")
     raise AttributeError(f"module 'deconv' has no attribute {name!r}")

@@ -149,15 +149,17 @@ class Job:
         picture: Picture,
         callback: Callable[[Any], Any] | None = None,
         kernel: np.ndarray | None = None,
+        noise: float | None = None,
     ) -> np.ndarray:
         """The restored pixels, in floating point on the scale of `picture` and not clipped.
 
-        `kernel`, where given, stands in for the job's psf.
+        `kernel` and `noise`, where given, stand in for the job's psf and sigma; `noise` is that of
+        the light that is restored.
         """
         linear = in_linear_light(picture) if self.linear is None else self.linear
         image = _floats(picture, linear)
-        sigma = self.sigma
-        if linear and sigma is not None:
+        sigma = self.sigma if noise is None else noise
+        if linear and sigma is not None and noise is None:
             sigma = _linear_sigma(image, sigma / picture.white)
         axes = picture.axes.replace("S", "")
         colour = picture.axes.endswith("S")
@@ -210,8 +212,8 @@ class BlindJob(Job):
     prior, size, region
         As `deconv.blind.deblur` takes them.
     save_psf : Path or None
-        Where the psf found goes, also where that is no blur: a file, or a folder that exists, in
-        which each psf has the name of its picture, as .png.
+        Where the psf found goes, also where that is no blur: a file, or a folder that exists and
+        holds none of the pictures, in which each psf has the name of its picture, as .png.
     overwrite : bool
         Whether a psf's file may be replaced.
     """
@@ -230,6 +232,8 @@ class BlindJob(Job):
         self.method.options(self.parameters, self.sigma)
         choose(self.prior, ("auto", *blind.PRIORS), "prior")
         if self.save_psf is not None and not self.save_psf.is_dir():
+            if not self.save_psf.suffix:
+                raise FileNotFoundError(f"the folder {self.save_psf} for psfs does not exist")
             psf.check_file(self.save_psf, self.overwrite)
 
     def find(
@@ -257,22 +261,38 @@ class BlindJob(Job):
     def process(
         self, source: Path, target: Path, callback: Callable[[Any], Any] | None = None
     ) -> None:
-        """Find the psf and write it, if asked to; then restore the picture, if it is blurred."""
+        """Find the psf, restore the picture if it is blurred, and write both, if asked to."""
+        place = self._psf_place(source, target)
         picture = io.read(source)
         found = self.find(picture, callback)
         if self.say is not None:
             size = " x ".join(map(str, found.psf.shape))
             what = f"{found.prior} found a psf of {size} px; " if found.blurred else ""
             self.say(f"{source.name}: {what}{found.message}")
-        if self.save_psf is not None:
-            folder = self.save_psf.is_dir()
-            psf.to_file(
-                found.psf, self.save_psf / f"{source.stem}.png" if folder else self.save_psf
-            )
         pixels = picture.pixels
         if found.blurred:
-            pixels = self.restore(picture, callback, found.psf)
+            noise = None if self.method.noise is None else found.sigma
+            pixels = self.restore(picture, callback, found.psf, noise)
+        if place is not None:
+            psf.to_file(found.psf, place)
         io.write(target, pixels, like=picture, depth=self.depth)
+
+    def _psf_place(self, source: Path, target: Path) -> Path | None:
+        """The psf's file, which takes the place of no picture, nor of what is there already."""
+        place = self.save_psf
+        if place is None:
+            return None
+        pictures = [source.resolve(), target.resolve()]
+        if place.is_dir():
+            if place.resolve() in [picture.parent for picture in pictures]:
+                raise ValueError(
+                    f"{place} holds pictures, whose names the psfs would take; pass another folder"
+                )
+            place = place / f"{source.stem}.png"
+        if place.resolve() in pictures:
+            raise ValueError(f"{place} is a picture; pass another file for the psf")
+        psf.check_file(place, self.overwrite)
+        return place
 
 
 def in_linear_light(picture: Picture) -> bool:

@@ -287,9 +287,9 @@ def blind(
     progress: Progress = None,
 ) -> None:
     """Take the blur out of photographs, given nothing else."""
-    parameters = {"deringing": "0.5"} | _parameters(param or [])
-    if "deringing" not in {p.name for p in methods.get(method).parameters}:
-        parameters.pop("deringing")
+    takes = {p.name for p in methods.get(method).parameters}
+    parameters = {"deringing": "0.5"} if "deringing" in takes else {}
+    parameters |= _parameters(param or [])
     job = batch.BlindJob(
         method=methods.get(method),
         linear=linear,
@@ -303,6 +303,9 @@ def blind(
         overwrite=overwrite,
     )
     job.check()
+    several = len(batch.plan(inputs, out, overwrite)) > 1
+    if save_psf is not None and several and not save_psf.is_dir():
+        raise ValueError(f"--save-psf {save_psf} for several pictures; expected a folder")
     _restore(inputs, out, job, overwrite, progress)
 
 

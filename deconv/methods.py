@@ -19,6 +19,7 @@ from deconv.denoisers import DENOISERS
 from deconv.filter_bank import filter_bank
 from deconv.plug_and_play import plug_and_play
 from deconv.problem import RULES as LAM_RULES
+from deconv.progress import Callback
 from deconv.pseudo_inverse import SPECTRA as BANK_SPECTRA
 from deconv.ratio import RULES, SPECTRA
 from deconv.richardson_lucy import richardson_lucy
@@ -339,6 +340,44 @@ register(
             Parameter("rank", "Filter pairs; found when none.", "int", 1, 10000),
             Parameter("size", "Side of the filters in pixels; found when none.", "int", 1, 10000),
             _DERINGING,
+        ),
+    )
+)
+
+
+def _polyblur(
+    image: Array,
+    *,
+    strength: float = 1.0,
+    n_iter: int = 1,
+    boundary: str = "unknown",
+    weights: Array = None,
+    channel_axis: int | None = None,
+    callback: Callback | None = None,
+) -> Array:
+    """`deconv.blind.polyblur`, loaded when it is first used: the blind package takes long to."""
+    from deconv.blind import polyblur
+
+    return polyblur(
+        image,
+        strength=strength,
+        n_iter=n_iter,
+        boundary=boundary,
+        weights=weights,
+        channel_axis=channel_axis,
+        callback=callback,
+    )
+
+
+register(
+    Method(
+        "polyblur",
+        _polyblur,
+        "Slight Gaussian blur found and taken off at once; needs no psf.",
+        needs_psf=False,
+        parameters=(
+            Parameter("strength", "How much of the change to make.", low=0, high=1),
+            Parameter("n_iter", "Rounds, each of which finds what blur is left.", "int", 1, 10),
         ),
     )
 )

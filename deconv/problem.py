@@ -32,7 +32,16 @@ from deconv.saturation import clip_level
 from deconv.splitting import Solution, Term
 from deconv.sure import best_weight
 
-__all__ = ["LEAST_RHO", "RULES", "Problem", "Solve", "checked_lam", "pose", "posed"]
+__all__ = [
+    "LEAST_RHO",
+    "RULES",
+    "Problem",
+    "Solve",
+    "checked_bounds",
+    "checked_lam",
+    "pose",
+    "posed",
+]
 
 RULES = ("sure",)
 # The rms gradient of typical pictures on [0, 1]: schedules in picture units are for these.
@@ -173,7 +182,7 @@ def pose(
         choose(gain, ("auto",), "gain")
     elif gain is not None:
         gain = number(gain, "gain", low=0, strict=True)
-    box = None if bounds is None else _box(bounds)
+    box = None if bounds is None else checked_bounds(bounds)
     seen = observe(image, psf, boundary=boundary, weights=weights, channel_axis=channel_axis)
     if sigma is not None:
         sigma = checked_noise(sigma, tuple(seen.y.shape[: -seen.A.ndim]), "sigma")
@@ -234,7 +243,8 @@ def _times(weights: Array | None, other: Array) -> Array:
     return other if weights is None else weights * other
 
 
-def _box(bounds: Any) -> Box | None:
+def checked_bounds(bounds: Any) -> Box | None:
+    """The prior that keeps a picture within `bounds`, a pair (low, high); None for no limit."""
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise TypeError(f"bounds={bounds!r}; expected a pair (low, high), None for no limit")
     low, high = (None if b is None else number(b, "bounds") for b in bounds)

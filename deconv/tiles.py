@@ -120,7 +120,7 @@ def tiled(
 
     Memory is that of the image, the result and the restoration of one tile. What `restore` finds
     from its pixels (the noise, a weight) it finds for each tile anew, and tiles that disagree show:
-    give it numbers, found once for the whole picture. The solvers with a `tile` argument do so.
+    give it numbers, found once for the whole picture.
 
     Parameters
     ----------

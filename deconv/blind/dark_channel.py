@@ -65,5 +65,8 @@ class DarkChannel:
 
     def _extreme(self, x: np.ndarray, value: np.ndarray, least: float) -> np.ndarray:
         """Where `x` is the least of some patch, and not above the threshold."""
-        opening = maximum_filter(dark_channel(x, self.size), self.size, mode="nearest")
+        # The patches that hold a pixel: those of even size reach one further back than forward.
+        opening = maximum_filter(
+            dark_channel(x, self.size), self.size, mode="nearest", origin=self.size % 2 - 1
+        )
         return np.asarray((opening >= x) & (value * value < least))

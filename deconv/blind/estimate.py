@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from deconv.arrays import Array, checked, choose, number
 from deconv.blind.kernel import normalised
-from deconv.blind.look import AUTO, Look, look
+from deconv.blind.look import AUTO, Look, look, paper
 from deconv.blind.pyramid import Level
+from deconv.blind.restore import METHODS, noise_level, restored
 from deconv.blind.search import Search, Trial, plan, search
+from deconv.problem import checked_bounds
 from deconv.progress import Callback, State
 from deconv.psf import geometry
-from deconv.variational import hyper_laplacian, tv
 
 __all__ = ["Blind", "Estimate", "deblur", "estimate", "estimate_psf"]
 
-METHODS: dict[str, Callable[..., Array]] = {"hyper_laplacian": hyper_laplacian, "tv": tv}
 # Ringing taken away after a blind estimate, whose psf is never exact.
 DERINGING = 0.5
 
@@ -43,6 +43,9 @@ class Estimate:
         What was found and why the search ended, in a sentence or two.
     region : (slice, slice)
         The part of the image that the psf was estimated on.
+    sigma : float
+        Standard deviation, in image units, that the noise and the error of such a psf amount to
+        together: what a restoration with it should be given as the noise.
     """
 
     psf: np.ndarray
@@ -51,6 +54,7 @@ class Estimate:
     scores: dict[str, float]
     message: str
     region: tuple[slice, slice]
+    sigma: float
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -62,7 +66,7 @@ class Blind(Estimate):
     image : array
         The restored image, in the layout, dtype and scale of the input; equal to the input where no
         blur was found.
-    psf, blurred, prior, scores, message, region
+    psf, blurred, prior, scores, message, region, sigma
         As in `Estimate`.
     """
 
@@ -193,8 +197,8 @@ def deblur(
 ) -> Blind:
     """Take the blur out of a photograph, given nothing else.
 
-    The psf is estimated as by `estimate`; then the whole picture is restored with it. A
-    picture in which no blur is found comes back as it is.
+    The psf is estimated as by `estimate`; then the whole picture is restored with it, a large one
+    in tiles. A picture in which no blur is found comes back as it is.
 
     Parameters
     ----------
@@ -226,6 +230,8 @@ def deblur(
     """
     choose(method, METHODS, "method")
     number(deringing, "deringing", low=0, high=1)
+    if bounds is not None:
+        checked_bounds(bounds)
     found = estimate(
         image,
         psf_shape,
@@ -238,12 +244,13 @@ def deblur(
         channel_axis=channel_axis,
         callback=callback,
     )
-    restored = _unchanged(image)
+    sharper = _unchanged(image)
     if found.blurred:
-        restored = METHODS[method](
+        sharper = restored(
             image,
             found.psf,
-            sigma=sigma,
+            method=method,
+            sigma=found.sigma,
             weights=weights,
             saturation=saturation,
             deringing=deringing,
@@ -251,7 +258,7 @@ def deblur(
             channel_axis=channel_axis,
             callback=callback,
         )
-    return Blind(image=restored, **{f.name: getattr(found, f.name) for f in fields(found)})
+    return Blind(image=sharper, **{f.name: getattr(found, f.name) for f in fields(found)})
 
 
 def _unchanged(image: Any) -> Array:
@@ -265,8 +272,10 @@ def _searched(seen: Look, callback: Callback | None) -> Search:
     runs = plan(
         seen.image.shape,
         seen.sigma,
-        None if seen.prior == AUTO else (seen.prior,),
-        None if seen.shape is None else max(seen.shape),
+        prior=None if seen.prior == AUTO else seen.prior,
+        box=None if seen.shape is None else max(seen.shape),
+        light=seen.gamma,
+        paper=paper(seen.image),
     )
     done = 0
 
@@ -310,6 +319,7 @@ def _found(seen: Look, made: Search) -> Estimate:
         scores={_label(trial): trial.score for trial in made.trials} | {"no blur": made.sharp},
         message=message,
         region=seen.region,
+        sigma=noise_level(seen.noise, seen.grey),
     )
 
 

@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 from deconv.blind.alternation import Alternation, ImagePrior, Tell
 from deconv.blind.dark_channel import DarkChannel
+from deconv.blind.edge import Edge, UsefulEdges
 from deconv.blind.kernel import KernelStep
 from deconv.blind.l0 import L0
+from deconv.blind.normalized_sparsity import NormalizedSparsity
 from deconv.blind.patch_minimum import PatchMinimum
 from deconv.blind.pyramid import Refine
 from deconv.blind.text import Text
+from deconv.blind.variational_bayes import VariationalBayes
 
 __all__ = ["NAMES", "estimator"]
 
@@ -25,11 +28,16 @@ PRIORS: dict[str, Callable[[], ImagePrior]] = {
     "bright_channel": lambda: DarkChannel(dark=False, bright=True),
     "extreme_channels": lambda: DarkChannel(dark=True, bright=True),
     "text": Text,
+    "edge": Edge,
 }
 # First weight of the gradients and iterations per scale, where a prior wants other ones.
 MU = {"patch_minimum": 5e-3}
 N_ITER = {"patch_minimum": 6}
-REFINES: dict[str, Callable[[Tell | None], Refine]] = {}
+REFINES: dict[str, Callable[[Tell | None], Refine]] = {
+    "useful_edges": lambda tell: UsefulEdges(tell=tell),
+    "normalized_sparsity": lambda tell: NormalizedSparsity(tell=tell),
+    "variational_bayes": VariationalBayes,
+}
 
 NAMES = (*PRIORS, *REFINES)
 

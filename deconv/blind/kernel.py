@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from scipy.ndimage import label
@@ -20,13 +20,22 @@ from deconv.fft import centred_rfftn, fast_shape, irfftn, rfftn
 __all__ = [
     "Gradients",
     "KernelStep",
+    "Operator",
     "centred",
+    "conjugate_gradients",
+    "enough",
     "gradients",
+    "least_kept",
+    "normal_equations",
     "normalised",
     "pruned",
     "selected",
+    "strong",
     "threshold",
 ]
+
+# What conjugate gradients ask of a normal matrix: its product with a psf.
+Operator: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 NEIGHBOURS = np.ones((3, 3), int)
 # Each of four bins of orientation keeps at least so many pixels per pixel of the psf's side.
@@ -50,27 +59,41 @@ def threshold(image: np.ndarray, shape: tuple[int, int]) -> float:
     of 45 degrees sets the threshold (Cho and Lee 2009).
     """
     dy, dx = gradients(image)
-    power = dx * dx + dy * dy
+    return enough(dx * dx + dy * dy, (dy, dx), least_kept(shape))
+
+
+def least_kept(shape: tuple[int, int]) -> int:
+    """Gradients of each orientation that the step for a psf of `shape` asks for."""
+    return max(KEPT * max(shape), LEAST_KEPT)
+
+
+def enough(value: np.ndarray, parts: tuple[np.ndarray, np.ndarray], least: int) -> float:
+    """The threshold of `value` that keeps `least` pixels or more of each gradient's orientation."""
+    dy, dx = parts
     bins = np.floor(np.arctan2(dy, dx) / (np.pi / 4)).astype(int) % 4
-    least = max(KEPT * max(shape), LEAST_KEPT)
     found = []
     for i in range(4):
-        values = power[bins == i]
+        values = value[bins == i]
         found.append(np.partition(values, -least)[-least] if values.size >= least else 0.0)
     return float(min(found))
 
 
 def selected(image: np.ndarray, tau: float) -> tuple[tuple[np.ndarray, np.ndarray], float]:
     """Gradients of `image` whose square is at least `tau`, and the tau that left some."""
-    dy, dx = gradients(image)
+    return strong(gradients(image), tau)
+
+
+def strong(
+    parts: tuple[np.ndarray, np.ndarray], tau: float
+) -> tuple[tuple[np.ndarray, np.ndarray], float]:
+    """Gradients with 0 where their square is below `tau`, and the tau that left some."""
+    dy, dx = parts
     power = dx * dx + dy * dy
     strongest = float(power.max())
     while tau > strongest > 0:
         tau *= 0.81
-    weak = power < tau
-    dy[weak] = 0
-    dx[weak] = 0
-    return (dy, dx), tau
+    keep = power >= tau
+    return (dy * keep, dx * keep), tau
 
 
 def normalised(psf: np.ndarray) -> np.ndarray:
@@ -78,9 +101,9 @@ def normalised(psf: np.ndarray) -> np.ndarray:
     psf = np.maximum(psf, 0)
     total = float(psf.sum())
     if not total > 0:
-        psf = np.zeros_like(psf)
-        psf[psf.shape[0] // 2, psf.shape[1] // 2] = 1
-        return psf
+        pixel = np.zeros(psf.shape, np.float32)
+        pixel[psf.shape[0] // 2, psf.shape[1] // 2] = 1
+        return pixel
     return (psf / np.float32(total)).astype(np.float32, copy=False)
 
 
@@ -107,15 +130,20 @@ def pruned(psf: np.ndarray, cut: float, least: float) -> np.ndarray:
 
 def centred(psf: np.ndarray) -> np.ndarray:
     """`psf` moved by whole pixels so that its centroid is at the middle; what leaves is lost."""
-    out = np.zeros_like(psf)
-    here, there = [], []
-    for axis, n in enumerate(psf.shape):
-        line = psf.sum(axis=1 - axis)
-        step = round(n // 2 - float(line @ np.arange(n)) / float(line.sum()))
-        here.append(slice(max(0, -step), n - max(0, step)))
-        there.append(slice(max(0, step), n - max(0, -step)))
-    out[tuple(there)] = psf[tuple(here)]
-    return normalised(out)
+    lost = True
+    while lost:
+        out = np.zeros_like(psf)
+        here, there = [], []
+        for axis, n in enumerate(psf.shape):
+            line = psf.sum(axis=1 - axis)
+            step = round(n // 2 - float(line @ np.arange(n)) / float(line.sum()))
+            here.append(slice(max(0, -step), n - max(0, step)))
+            there.append(slice(max(0, step), n - max(0, -step)))
+        out[tuple(there)] = psf[tuple(here)]
+        # The centroid of what is left is another one.
+        lost = bool(np.count_nonzero(out) < np.count_nonzero(psf))
+        psf = normalised(out)
+    return psf
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,36 +224,50 @@ class KernelStep:
             The psf whose residuals say what is an outlier; an even psf when None.
         """
         if weights is None and self.robust is None:
-            psf = self._closed(sharp, blurred)
+            normal, rhs = normal_equations(sharp, blurred)
+            psf = conjugate_gradients(_ridged(normal, self.gamma), rhs, CG_STEPS)
         else:
             psf = _Masked(sharp, blurred, weights).solve(self.gamma, self.robust, start)
         return pruned(psf, self.cut, self.island)
 
-    def _closed(self, sharp: tuple[np.ndarray, np.ndarray], blurred: Gradients) -> np.ndarray:
-        """All pixels count: the normal operator is a convolution.
 
-        What it needs of the picture is its autocorrelation up to the psf's own size, so the
-        conjugate gradients run at that size.
-        """
-        domain, shape = blurred.domain, blurred.shape
-        power: Any = 0.0
-        cross: Any = 0.0
-        for x, y in zip(sharp, blurred.spectra, strict=True):
-            s = blurred.spectrum(x)
-            power = power + (s.real**2 + s.imag**2)
-            cross = cross + np.conj(s) * y
-        lags = [2 * n - 1 for n in shape]
-        small = fast_shape(tuple(n + m - 1 for n, m in zip(shape, lags, strict=True)))
-        auto = _around(irfftn(power.astype(np.complex64), domain), lags)
-        spectrum = centred_rfftn(auto, small)
-        padded = np.zeros(small, np.float32)
+def normal_equations(
+    sharp: tuple[np.ndarray, np.ndarray],
+    blurred: Gradients,
+    weights: np.ndarray | None = None,
+) -> tuple[Operator, np.ndarray]:
+    """The normal operator of the squared residuals, without any penalty, and its right-hand side.
 
-        def normal(k: np.ndarray) -> np.ndarray:
-            padded[: shape[0], : shape[1]] = k
-            image = irfftn(rfftn(padded, 2) * spectrum, small)[: shape[0], : shape[1]]
-            return np.asarray(image + np.float32(self.gamma) * k)
+    Parameters are those of `KernelStep`. Where all pixels count, the operator is a convolution:
+    what it needs of the picture is its autocorrelation up to the psf's own size, so its transforms
+    have that size.
+    """
+    if weights is not None:
+        return _Masked(sharp, blurred, weights).equations()
+    domain, shape = blurred.domain, blurred.shape
+    power: Any = 0.0
+    cross: Any = 0.0
+    for x, y in zip(sharp, blurred.spectra, strict=True):
+        s = blurred.spectrum(x)
+        power = power + (s.real**2 + s.imag**2)
+        cross = cross + np.conj(s) * y
+    lags = [2 * n - 1 for n in shape]
+    small = fast_shape(tuple(n + m - 1 for n, m in zip(shape, lags, strict=True)))
+    auto = _around(irfftn(power.astype(np.complex64), domain), lags)
+    spectrum = centred_rfftn(auto, small)
+    padded = np.zeros(small, np.float32)
 
-        return _solved(normal, _around(irfftn(cross, domain), shape), CG_STEPS)
+    def normal(k: np.ndarray) -> np.ndarray:
+        padded[: shape[0], : shape[1]] = k
+        image = irfftn(rfftn(padded, 2) * spectrum, small)[: shape[0], : shape[1]]
+        return np.asarray(image)
+
+    return normal, _around(irfftn(cross, domain), shape)
+
+
+def _ridged(normal: Operator, gamma: float) -> Operator:
+    """`normal` with the penalty ``gamma |k|^2``."""
+    return lambda k: normal(k) + np.float32(gamma) * k
 
 
 def _around(x: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
@@ -235,8 +277,8 @@ def _around(x: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
     return x[rows[:, None], columns[None, :]]
 
 
-def _solved(
-    normal: Callable[[np.ndarray], np.ndarray],
+def conjugate_gradients(
+    normal: Operator,
     rhs: np.ndarray,
     steps: int,
     start: np.ndarray | None = None,
@@ -289,12 +331,19 @@ class _Masked:
         return psf
 
     def _weighted(self, each: list[np.ndarray], gamma: float) -> np.ndarray:
+        normal, rhs = self.equations(each)
+        return conjugate_gradients(_ridged(normal, gamma), rhs, MASKED_STEPS)
+
+    def equations(self, each: list[np.ndarray] | None = None) -> tuple[Operator, np.ndarray]:
+        """The normal operator and the right-hand side, with weights of each part's own."""
+        each = [self.weights] * 2 if each is None else each
+
         def normal(k: np.ndarray) -> np.ndarray:
             parts = [w * p for w, p in zip(each, self._predicted(k), strict=True)]
-            return self._correlated(parts) + np.float32(gamma) * k
+            return self._correlated(parts)
 
         data = [w * y for w, y in zip(each, self.blurred.parts, strict=True)]
-        return _solved(normal, self._correlated(data), MASKED_STEPS)
+        return normal, self._correlated(data)
 
     def _predicted(self, k: np.ndarray) -> list[np.ndarray]:
         otf = centred_rfftn(k.astype(np.float32, copy=False), self.blurred.domain)

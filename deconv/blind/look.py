@@ -16,7 +16,7 @@ from deconv.blind.region import informative
 from deconv.psf import geometry
 from deconv.saturation import clip_level
 
-__all__ = ["AUTO", "Look", "look"]
+__all__ = ["AUTO", "Look", "look", "paper"]
 
 AUTO = "auto"
 # Luminance of linear red, green and blue (ITU-R BT.709).
@@ -25,17 +25,42 @@ LUMINANCE = (0.2126, 0.7152, 0.0722)
 REGION = 640
 # A box given is this much larger than the psf, which is centred only on the way.
 SLACK = 1.25
+# Clipped pixels that cover this part of the picture are paper or sky, which hide nothing bright;
+# without them too little is left to look at.
+PAPER = 0.15
+# Paper has this part of its pixels about one tone.
+EVEN = 0.35
 # The smallest picture in which a psf can be looked for.
 LEAST = 24
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """The validated input: the part of the picture that is looked at, on [0, 1], and the plan."""
+    """The validated input: the part of the picture that is looked at, on [0, 1], and the plan.
+
+    Attributes
+    ----------
+    image : array (Y, X)
+        float32 display values, white at 1.
+    weights : array (Y, X) or None
+        0 where a pixel was not observed.
+    sigma, noise : float
+        Standard deviation of the noise in `image`, and in the user's picture and its unit.
+    grey : array
+        Its observed pixels in grey.
+    shape : (int, int) or None
+        Box of the psf.
+    prior : str
+    region : (slice, slice)
+    scale, gamma : float
+        The user's unit is ``scale * image ** gamma``.
+    """
 
     image: np.ndarray
     weights: np.ndarray | None
     sigma: float
+    noise: float
+    grey: np.ndarray
     shape: tuple[int, int] | None
     prior: str
     region: tuple[slice, slice]
@@ -95,13 +120,17 @@ def look(
     level = clip_level(np.nan_to_num(planes), saturation)
     if level is not None:
         clipped = planes >= level
-        seen &= ~(clipped.any(axis=0) if channel_axis is not None else clipped)
+        if channel_axis is not None:
+            clipped = np.asarray(clipped.any(axis=0))
+        if clipped.mean() < PAPER:
+            seen &= ~clipped
     if not seen.any() or not np.ptp(grey[seen]) > 0:
         raise ValueError(
             "image is constant, or no pixel of it was observed; expected edges that a blur shows in"
         )
     # Saturated pixels lie above all others: on the scale of those, white is 1.
-    top = float(np.abs(grey).max()) if level is None else max(float(level), float(grey[seen].max()))
+    highest = float(np.nanmax(np.abs(grey)))
+    top = highest if level is None else max(float(level), float(grey[seen].max()))
     picture = (np.where(np.isfinite(grey), grey, 0) / top).astype(np.float32)
     if gamma != 1:
         picture = np.maximum(picture, 0) ** np.float32(1 / gamma)
@@ -122,13 +151,25 @@ def look(
         picture = _filled(picture, mask)
     else:
         mask = None
+    grey, known = grey[place], None if mask is None else mask > 0
     if sigma is None:
-        found = noise.mad(picture, None if mask is None else mask > 0)
+        # Too few pixels in a row say nothing of noise.
+        found = float(np.nan_to_num(noise.mad(picture, known)))
+        sigma = found * top if gamma == 1 else float(np.nan_to_num(noise.mad(grey, known)))
     else:
         # On the display values' scale: the mean slope of the curve, away from its pole at black.
         slope = np.maximum(picture, 0.05) ** (1 - gamma) / gamma
         found = sigma / top * float(np.sqrt(np.mean(slope**2)))
-    return Look(picture, mask, found, box, prior, place, top, gamma)
+    grey = grey if known is None else grey[known]
+    return Look(picture, mask, found, sigma, grey, box, prior, place, top, gamma)
+
+
+def paper(image: np.ndarray) -> bool:
+    """Whether `image`, on [0, 1], may be of text: much of it one bright tone, little near black."""
+    counts, edges = np.histogram(image, 64)
+    tone = int(counts.argmax())
+    even = counts[max(0, tone - 3) : tone + 4].sum() / image.size
+    return bool(even > EVEN and edges[tone] > np.median(edges))
 
 
 def _luminance(planes: np.ndarray, holes: bool, colour: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -85,7 +85,10 @@ def coarse_to_fine(
     """
     psf = start
     for level in levels(image, shape, weights):
-        psf = segment(level.shape) if psf is None else resized(psf, level.shape, 1 / RATIO)
+        if psf is None:
+            psf = segment(level.shape)
+        elif level.index + 1 < level.count:
+            psf = resized(psf, level.shape, 1 / RATIO)
         psf = centred(refine(level, psf))
     assert psf is not None
     return psf

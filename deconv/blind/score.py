@@ -47,7 +47,11 @@ class Judge:
 
     def __call__(self, psf: np.ndarray) -> float:
         """The score of `psf`."""
-        return self.sparsity(psf) + AGREE_WEIGHT * (1 - self.agreement(psf))
+        return self.score(psf, self.agreement(psf))
+
+    def score(self, psf: np.ndarray, agreement: float) -> float:
+        """The score, where the last term's cosine is known."""
+        return self.sparsity(psf) + AGREE_WEIGHT * (1 - agreement)
 
     def sparsity(self, psf: np.ndarray) -> float:
         """The first two terms."""

@@ -81,7 +81,7 @@ def to_file(psf: Any, path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     psf : array
-        Any number of axes; 2 for a picture file.
+        Any number of axes; 2 for a picture file, or 3 in a ``.tif``.
     path : path
         ``.npy`` (exact), ``.tif`` (float32) or ``.png`` (16 bit, its maximum white: for an editor).
 
@@ -95,6 +95,9 @@ def to_file(psf: Any, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     check_file(path, overwrite=True)
     values = normalise(psf)
+    most = {".npy": values.ndim, ".png": 2}.get(path.suffix.lower(), 3)
+    if not min(2, most) <= values.ndim <= most:
+        raise ValueError(f"the psf has {values.ndim} axes, too many or few for {path}; use .npy")
     from deconv import io
 
     if path.suffix.lower() == ".npy":
