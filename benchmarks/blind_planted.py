@@ -56,6 +56,8 @@ PHOTOGRAPHS = (
     "immunohistochemistry",
     "stereo_motorcycle",
 )
+# Blur is planted in those with some ten psfs of room: the others have fewer than 200 rows.
+SCENES = tuple(name for name in PHOTOGRAPHS if name not in ("text", "page"))
 # Sharp too, but textures, drawings, or as soft as their instrument or subject.
 OTHERS = (
     "grass",
@@ -105,7 +107,7 @@ def planted(number: int) -> Planted:
     """Case `number`: every one has its own psf, and a picture's second case another part of it."""
     rng = np.random.default_rng(number)
     psf = trajectory(PSFS[7 * number % len(PSFS)], rng=rng)
-    scene = bundled(PHOTOGRAPHS[number % len(PHOTOGRAPHS)])
+    scene = bundled(SCENES[number % len(SCENES)])
     first = [int(rng.integers(max(n - SIZE, 0) + 1)) for n in scene.shape[:2]]
     scene = scene[first[0] : first[0] + SIZE, first[1] : first[1] + SIZE]
     sigma = float(np.exp(rng.uniform(*np.log(NOISE))))
@@ -122,7 +124,7 @@ def extent(psf: np.ndarray) -> str:
 
 def planted_tasks(options: Options) -> list[Task]:
     """Forty cases."""
-    names = [f"{i:02d} {PHOTOGRAPHS[i % len(PHOTOGRAPHS)]}" for i in range(CASES)]
+    names = [f"{i:02d} {SCENES[i % len(SCENES)]}" for i in range(CASES)]
     return [Task("planted", method, name) for method in options.methods((AUTO,)) for name in names]
 
 

@@ -54,6 +54,8 @@ class Alternation:
         First weight of the gradients, for pictures on [0, 1].
     n_iter : int
         Iterations per scale.
+    n_full : int or None
+        Iterations at the full size, if not as many.
     least_tau : float
         The threshold of squared gradients never falls below it: the noise's own.
     last_cut : float
@@ -69,6 +71,7 @@ class Alternation:
     step: KernelStep = field(default_factory=KernelStep)
     mu: float = 4e-3
     n_iter: int = 5
+    n_full: int | None = None
     least_tau: float = 0.0
     last_cut: float = LAST_CUT
     tau: float | None = None
@@ -82,7 +85,8 @@ class Alternation:
         seen = None if level.weights is None else trusted(level)
         if self.tau is None:
             self.tau = threshold(level.image, level.shape)
-        for _ in range(self.n_iter):
+        n_full = self.n_iter if self.n_full is None else self.n_full
+        for _ in range(self.n_iter if level.index else n_full):
             mu = max(self.mu * self._fade, LEAST_MU)
             x = latent.frame.crop(self.prior.latent(latent, psf, mu, self._fade, level))
             sharp = self.edges(x)

@@ -309,7 +309,7 @@ def _found(seen: Look, made: Search) -> Estimate:
     psf = np.ones((1, 1), np.float32)
     message = f"no blur found: no psf explains the picture clearly better than none; {made.message}"
     if made.blurred:
-        tight = geometry.crop(made.best.psf)
+        tight = geometry.crop(made.psf)
         psf = normalised(geometry.pad(tight, [n + 1 - n % 2 for n in tight.shape]))
         message = made.message
     return Estimate(

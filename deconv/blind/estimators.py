@@ -28,6 +28,7 @@ PRIORS: dict[str, Callable[[], ImagePrior]] = {
     "bright_channel": lambda: DarkChannel(dark=False, bright=True),
     "extreme_channels": lambda: DarkChannel(dark=True, bright=True),
     "text": Text,
+    "text_paper": lambda: Text(ink=False),
     "edge": Edge,
 }
 # First weight of the gradients and iterations per scale, where a prior wants other ones.
@@ -43,9 +44,17 @@ NAMES = (*PRIORS, *REFINES)
 
 
 def estimator(
-    name: str, *, step: KernelStep | None = None, least_tau: float = 0.0, tell: Tell | None = None
+    name: str,
+    *,
+    step: KernelStep | None = None,
+    least_tau: float = 0.0,
+    n_full: int | None = None,
+    tell: Tell | None = None,
 ) -> Refine:
-    """`refine` for one run through the pyramid; it keeps state, so each run needs a new one."""
+    """`refine` for one run through the pyramid; it keeps state, so each run needs a new one.
+
+    The keywords are those of `Alternation`; estimators with a loop of their own take `tell` only.
+    """
     if name in REFINES:
         return REFINES[name](tell)
     return Alternation(
@@ -53,6 +62,7 @@ def estimator(
         step or KernelStep(),
         mu=MU.get(name, 4e-3),
         n_iter=N_ITER.get(name, 5),
+        n_full=n_full,
         least_tau=least_tau,
         tell=tell,
     )

@@ -9,21 +9,32 @@ are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from deconv.blind.alternation import Alternation, Tell
 from deconv.blind.kernel import KernelStep, centred, normalised, threshold
 from deconv.blind.l0 import L0
 from deconv.blind.pyramid import Level
+from deconv.fft import irfftn, rfftn
 
-__all__ = ["polished", "reach"]
+__all__ = ["joined", "polished", "reach"]
 
-# Weight of the gradients, a tenth of a run's, its part of a run's first threshold, iterations.
-MU, TAU, N_ITER = 4e-4, 0.3, 5
-# Pixels around the psf in which faint parts are sought, and what is kept of them; noise hides more.
-SLACK = 8
+# Weights of the gradients, a quarter and a tenth of a run's; iterations of a round; the part of a
+# run's first threshold.
+MU, LAST_MU, N_ITER, TAU = 1e-3, 4e-4, 4, 0.3
+# The penalty of the image step grows faster than in a run: no worse, and a third quicker.
+PENALTY = 3.0
+# The first round is made again, up to so many times, while the psf reaches further by more pixels.
+ROUNDS, GROWTH = 4, 2
+# Faint parts are sought so far around the psf, at least, or in this part of the run's box; noise
+# hides more of them.
+SLACK, PART = 8, 0.25
 STEP = KernelStep(cut=0.04, island=0.02)
 NOISY_STEP = KernelStep(cut=0.06, island=0.05, gamma=6.0)
+# What several runs agree on is averaged, and goes through one more round.
+JOINT_MU, JOINT_ITER, JOINT_SLACK, FAINTEST = 1e-3, 4, 6, 0.02
 
 
 def polished(
@@ -32,7 +43,6 @@ def polished(
     *,
     noisy: bool = False,
     weights: np.ndarray | None = None,
-    shape: tuple[int, int] | None = None,
     tell: Tell | None = None,
 ) -> np.ndarray:
     """`psf` after a few more alternations at the full size.
@@ -42,29 +52,73 @@ def polished(
     image : array (Y, X)
         Blurred picture on [0, 1], float32.
     psf : array (y, x)
-        Odd, centred, sum 1.
+        Odd, centred, sum 1, in the box that it was sought in.
     noisy : bool
         Whether faint parts are rather noise.
     weights : array (Y, X), optional
         0 where a pixel was not observed.
-    shape : (int, int), optional
-        Largest shape of the result; a third of the picture's when None.
     tell : callable, optional
         As in `Alternation`.
 
     Returns
     -------
     array
-        Odd, centred, non-negative, sum 1.
+        Odd, centred, non-negative, sum 1; at most half as large as the picture.
     """
-    most = [n // 3 for n in image.shape] if shape is None else shape
-    box = [min(2 * (r + SLACK) + 1, m - 1 + m % 2) for r, m in zip(reach(psf), most, strict=True)]
+    slack = max(SLACK, round(PART * max(psf.shape)))
+    for _ in range(ROUNDS):
+        before = reach(psf)
+        psf = _round(image, psf, MU, N_ITER, slack, noisy, weights, tell)
+        if max(a - b for a, b in zip(reach(psf), before, strict=True)) <= GROWTH:
+            break
+    return _round(image, psf, LAST_MU, N_ITER, slack, noisy, weights, tell)
+
+
+def joined(
+    image: np.ndarray,
+    psfs: Sequence[np.ndarray],
+    *,
+    noisy: bool = False,
+    weights: np.ndarray | None = None,
+) -> np.ndarray:
+    """One psf of several that agree: their mean, each moved onto the first one, polished.
+
+    The errors of runs that differ are different ones. Parameters as in `polished`.
+    """
+    most = [2 * max(reach(psf)[axis] for psf in psfs) + 1 for axis in (0, 1)]
+    shape = (2 * most[0] + 1, 2 * most[1] + 1)
+    first = _framed(psfs[0], shape)
+    spectrum = rfftn(first, 2)
+    total = first.copy()
+    for psf in psfs[1:]:
+        other = _framed(psf, shape)
+        match = irfftn(spectrum * np.conj(rfftn(other, 2)), shape)
+        total += np.roll(other, np.unravel_index(int(match.argmax()), shape), (0, 1))
+    mean = centred(np.where(total >= FAINTEST * total.max(), total, 0))
+    return _round(image, mean, JOINT_MU, JOINT_ITER, JOINT_SLACK, noisy, weights, None)
+
+
+def _round(
+    image: np.ndarray,
+    psf: np.ndarray,
+    mu: float,
+    n_iter: int,
+    slack: int,
+    noisy: bool,
+    weights: np.ndarray | None,
+    tell: Tell | None,
+) -> np.ndarray:
+    """Alternations in a box with so much slack around the psf."""
+    box = [
+        min(2 * (r + slack) + 1, (n // 2 - 1) | 1)
+        for r, n in zip(reach(psf), image.shape, strict=True)
+    ]
     level = Level(0, 1, image, (box[0], box[1]), weights)
     loop = Alternation(
-        L0(),
+        L0(PENALTY),
         NOISY_STEP if noisy else STEP,
-        mu=MU,
-        n_iter=N_ITER,
+        mu=mu,
+        n_iter=n_iter,
         tau=TAU * threshold(image, level.shape),
         tell=tell,
     )

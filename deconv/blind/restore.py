@@ -19,8 +19,8 @@ __all__ = ["METHODS", "noise_level", "restored"]
 
 METHODS: dict[str, Callable[..., Array]] = {"hyper_laplacian": hyper_laplacian, "tv": tv}
 # What an estimated psf leaves unexplained, over the picture's standard deviation. It acts like
-# noise: restored for the sensor's noise alone, a clean picture loses 3 to 4 dB (captured pictures of
-# Levin et al. 2009; from 0.03 to 0.05 the mean stays within 0.3 dB).
+# noise: restored for the sensor's noise alone, a clean picture loses 3 to 4 dB (Levin et al. 2009;
+# from 0.03 to 0.05 the mean stays within 0.3 dB).
 PSF_ERROR = 0.035
 # Larger pictures are restored in tiles of about this side.
 WHOLE, TILE = 3e6, 1024

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from deconv.blind.estimators import estimator
 from deconv.blind.kernel import KernelStep, centred, normalised
-from deconv.blind.polish import polished
+from deconv.blind.polish import joined, polished
 from deconv.blind.pyramid import Level, coarse_to_fine, odd, resized
 from deconv.blind.score import Judge
 from deconv.metrics import psf_similarity
@@ -26,12 +26,19 @@ __all__ = ["Candidate", "Search", "Trial", "plan", "search"]
 # Noise above this, on [0, 1], calls for the careful settings.
 NOISY = 0.003
 # Stop after so many runs when the best psf is this similar to another one's.
-RUNS, AGREEMENT = 3, 0.95
+RUNS, AGREEMENT = 5, 0.95
+# Those that score no worse than the best by more than this, and are this similar, are joined.
+NEAR, ALIKE = 0.015, 0.9
+# A psf that others are as similar to gains so much in score by each, up to so many: a wrong one
+# that happens to score well is alone.
+BACKING, BACKERS = 0.01, 2
 # What the best psf must score better than a single pixel by: CLEAR, with some support by another
-# run; or FAINT, if it is wider than this (rms, in pixels) and well confirmed. Measured on 40 blurred
-# and 23 sharp pictures.
+# run; or FAINT, if it is wider than this (rms, in pixels) and well confirmed: 80 blurred pictures
+# and 23 sharp ones.
 CLEAR, VAGUE = 0.12, 0.6
-FAINT, WIDE, AGREEMENT_FAINT = 0.035, 1.5, 0.9
+FAINT, WIDE, SUPPORT, HALVES = 0.035, 1.5, 0.9, 0.8
+# Iterations at the full size before the polish, which does the rest there.
+FULL_ITER = 3
 # The boxes are for pictures of this size.
 REFERENCE = 256
 GROWTH, LARGE = 1.35, 0.9
@@ -89,8 +96,8 @@ NOISE = (
 # Photographs in linear light are looked at as display values, in which a blur is not quite one: a
 # run in the light itself follows these many others.
 LIGHT_AFTER = 2
-# On paper, the text prior comes first.
-TEXT = (Candidate(35, 1.0, "text"), Candidate(45, 1.0, "text"))
+# Where there is paper, these come after the first one.
+TEXT = (Candidate(35, 1.0, "text_paper"), Candidate(35, 1.0, "text"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +131,8 @@ class Search:
     trials : tuple of Trial
         In the order they were made.
     best : Trial
+    psf : array (y, x)
+        Of the best run, joined with those that agree with it.
     sharp : float
         Score of the single pixel: the picture as it is.
     message : str
@@ -131,6 +140,7 @@ class Search:
 
     trials: tuple[Trial, ...]
     best: Trial
+    psf: np.ndarray
     sharp: float
     message: str
 
@@ -138,14 +148,15 @@ class Search:
     def blurred(self) -> bool:
         """Whether the best psf explains the picture clearly better than no blur.
 
-        Sharp pictures, too, score a little better with a psf of about a pixel, and without structure
-        much better with any; so a small gain counts only for a psf that is wide and that other runs
-        and both halves of the picture confirm, and a large one if another run is similar at all.
+        Sharp pictures, too, score a little better with a psf of about a pixel, and those without
+        structure much better with any. So a small gain counts only for a psf that is wide and that
+        other runs and both halves of the picture confirm, and a large one if another run is similar
+        at all.
         """
         gain, best = self.sharp - self.best.score, self.best
         if gain > CLEAR:
             return self.support > VAGUE
-        sure = self.support > AGREEMENT_FAINT and best.agreement > AGREEMENT_FAINT
+        sure = self.support > SUPPORT and best.agreement > HALVES
         return gain > FAINT and sure and width(best.psf) > WIDE
 
     @property
@@ -189,7 +200,7 @@ def plan(
     if prior is not None:
         runs = [replace(c, prior=prior) for c in runs]
     elif paper:
-        runs = [*TEXT, *runs]
+        runs = [runs[0], *TEXT, *runs[1:]]
     if light != 1:
         runs.insert(LIGHT_AFTER, replace(runs[0], exponent=light))
     if prior is not None and box is not None:
@@ -197,9 +208,7 @@ def plan(
     growth = (min(shape) / REFERENCE) ** 0.7 if min(shape) > REFERENCE else 1.0
     limit = min(shape) // 2
     sides = [odd(c.box * growth) if box is None else box for c in runs]
-    runs = [
-        replace(c, box=min(n, limit - 1 + limit % 2)) for c, n in zip(runs, sides, strict=True)
-    ]
+    runs = [replace(c, box=min(n, limit - 1 + limit % 2)) for c, n in zip(runs, sides, strict=True)]
     return list(dict.fromkeys(runs))
 
 
@@ -260,7 +269,7 @@ def search(
         trials.append(Trial(candidate, psf, score, agreement, seconds))
         if message.startswith("stopped"):
             break
-        best = min(trials, key=lambda t: t.score)
+        best = _best(trials)
         if len(trials) >= RUNS and _agreed(best, trials):
             message = f"{len(trials)} runs, of which two agree"
             break
@@ -269,10 +278,18 @@ def search(
             fills = best.candidate.box >= max(t.candidate.box for t in trials) and _fills(best.psf)
             if fills and larger < min(image.shape) // 2:
                 waiting.append(replace(best.candidate, box=larger))
-    best = min(trials, key=lambda t: t.score)
+    best = _best(trials)
     pixel = np.zeros((3, 3), np.float32)
     pixel[1, 1] = 1
-    return Search(tuple(trials), best, judge(pixel), message)
+    psf = best.psf
+    if len(trials) > 1 and not message.startswith("stopped"):
+        alike = [
+            t.psf
+            for t in sorted(trials, key=lambda t: t.score)
+            if abs(t.score - best.score) <= NEAR and psf_similarity(t.psf, best.psf) > ALIKE
+        ]
+        psf = joined(image, alike, noisy=sigma > NOISY, weights=weights)
+    return Search(tuple(trials), best, psf, judge(pixel), message)
 
 
 def run(
@@ -293,9 +310,22 @@ def run(
     step, least_tau = KernelStep(island=candidate.island), 0.0
     if candidate.careful:
         step, least_tau = replace(step, gamma=8.0, cut=0.08), (2 * sigma) ** 2
-    refine = estimator(candidate.prior, step=step, least_tau=least_tau, tell=tell)
+    refine = estimator(
+        candidate.prior, step=step, least_tau=least_tau, n_full=FULL_ITER, tell=tell
+    )
     psf = normalised(coarse_to_fine(seen, box, refine, weights=weights))
     return polished(image, psf, noisy=sigma > NOISY, weights=weights, tell=tell)
+
+
+def _best(trials: Sequence[Trial]) -> Trial:
+    """The trial of the least score, less what the others lend it."""
+
+    def backed(trial: Trial) -> float:
+        others = (t for t in trials if t is not trial)
+        alike = sum(psf_similarity(t.psf, trial.psf) > ALIKE for t in others)
+        return trial.score - BACKING * min(alike, BACKERS)
+
+    return min(trials, key=backed)
 
 
 def width(psf: np.ndarray) -> float:
