@@ -121,6 +121,8 @@ class Job:
         The depth to write; None keeps that of the input.
     say : callable or None
         Is told what was found from a picture.
+    estimated : bool
+        Whether the psf is one that was estimated from the picture, whose error counts as noise.
     """
 
     method: Method
@@ -131,6 +133,7 @@ class Job:
     parameters: dict[str, Any] = field(default_factory=dict)
     depth: int | None = None
     say: Callable[[str], Any] | None = None
+    estimated: bool = False
 
     def check(self) -> None:
         """Refuse what no picture could make right, before any file is opened."""
@@ -149,20 +152,28 @@ class Job:
         picture: Picture,
         callback: Callable[[Any], Any] | None = None,
         kernel: np.ndarray | None = None,
-        noise: float | None = None,
     ) -> np.ndarray:
         """The restored pixels, in floating point on the scale of `picture` and not clipped.
 
-        `kernel` and `noise`, where given, stand in for the job's psf and sigma; `noise` is that of
-        the light that is restored.
+        `kernel`, where given, stands in for the job's psf.
         """
         linear = in_linear_light(picture) if self.linear is None else self.linear
         image = _floats(picture, linear)
-        sigma = self.sigma if noise is None else noise
-        if linear and sigma is not None and noise is None:
+        sigma = self.sigma
+        if linear and sigma is not None:
             sigma = _linear_sigma(image, sigma / picture.white)
         axes = picture.axes.replace("S", "")
         colour = picture.axes.endswith("S")
+        if self.estimated and self.method.noise is not None and len(axes) == 2:
+            from deconv import blind
+
+            planes = np.moveaxis(image, -1, 0) if colour else image
+            sigma = blind.noise_level(
+                planes,
+                sigma=sigma,
+                gamma=DISPLAY_GAMMA if linear else 1.0,
+                channel_axis=0 if colour else None,
+            )
         if self.psf is not None and self.psf.startswith("fit:") and len(axes) > 2:
             raise ValueError(f"psf={self.psf!r} needs one picture; this is a stack ({axes})")
         if kernel is None and self.psf is not None:
@@ -218,6 +229,8 @@ class BlindJob(Job):
         Whether a psf's file may be replaced.
     """
 
+    estimated: bool = True
+
     prior: str = "auto"
     size: int | None = None
     region: tuple[slice, slice] | None = None
@@ -230,6 +243,10 @@ class BlindJob(Job):
 
         choose(self.boundary, BOUNDARIES, "boundary")
         self.method.options(self.parameters, self.sigma)
+        if not self.method.needs_psf:
+            raise ValueError(
+                f"--method {self.method.name} finds its own psf; expected one that takes it"
+            )
         choose(self.prior, ("auto", *blind.PRIORS), "prior")
         if self.save_psf is not None and not self.save_psf.is_dir():
             if not self.save_psf.suffix:
@@ -271,8 +288,7 @@ class BlindJob(Job):
             self.say(f"{source.name}: {what}{found.message}")
         pixels = picture.pixels
         if found.blurred:
-            noise = None if self.method.noise is None else found.sigma
-            pixels = self.restore(picture, callback, found.psf, noise)
+            pixels = self.restore(picture, callback, found.psf)
         if place is not None:
             psf.to_file(found.psf, place)
         io.write(target, pixels, like=picture, depth=self.depth)

@@ -115,7 +115,10 @@ def deblur(
     ] = None,
     psf_from: Annotated[
         Path | None,
-        typer.Option(help="A psf in a file, such as deconv blind --save-psf writes."),
+        typer.Option(
+            help="A psf that was estimated, such as deconv blind --save-psf writes: its error "
+            "counts as noise."
+        ),
     ] = None,
     method: MethodName = "tv",
     sigma: Annotated[
@@ -145,9 +148,10 @@ def deblur(
         sigma=sigma,
         boundary=boundary,
         linear=linear,
-        parameters=_parameters(param or []),
+        parameters=(_for_estimated(method) if psf_from else {}) | _parameters(param or []),
         depth=depth,
         say=_say,
+        estimated=psf_from is not None,
     )
     job.check()
     _restore(inputs, out, job, overwrite, progress, plot)
@@ -287,9 +291,7 @@ def blind(
     progress: Progress = None,
 ) -> None:
     """Take the blur out of photographs, given nothing else."""
-    takes = {p.name for p in methods.get(method).parameters}
-    parameters = {"deringing": "0.5"} if "deringing" in takes else {}
-    parameters |= _parameters(param or [])
+    parameters = _for_estimated(method) | _parameters(param or [])
     job = batch.BlindJob(
         method=methods.get(method),
         linear=linear,
@@ -307,6 +309,14 @@ def blind(
     if save_psf is not None and several and not save_psf.is_dir():
         raise ValueError(f"--save-psf {save_psf} for several pictures; expected a folder")
     _restore(inputs, out, job, overwrite, progress)
+
+
+def _for_estimated(method: str) -> dict[str, str]:
+    """What a method is told by default where the psf was estimated."""
+    from deconv.blind import DERINGING
+
+    takes = {p.name for p in methods.get(method).parameters}
+    return {"deringing": str(DERINGING)} if "deringing" in takes else {}
 
 
 def _crop(text: str) -> tuple[slice, slice]:

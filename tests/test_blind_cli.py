@@ -46,11 +46,14 @@ def test_the_psf_in_a_file_gives_the_same_picture_again(tmp_path, photo, capsys,
     restored = read(out).pixels
     assert restored.dtype == np.float32
     assert edges(restored) > 1.5 * edges(BLURRED / 255)
-    # The same restoration, with the psf in hand; blind takes more ringing away by default.
-    options = ["--psf-from", kernel, "-p", "deringing=0.5", "--depth", 32]
+    # The same restoration, with the psf in hand.
+    options = ["--psf-from", kernel, "--depth", 32]
     assert run("deblur", photo, "-o", again, *options) == 0
     rounding = 2e-3 if suffix == ".png" else 1e-5
     assert np.abs(read(again).pixels - restored).max() < rounding
+    # A psf that is known exactly calls for less: no ringing to take away, no error of its own.
+    assert run("deblur", photo, "-o", again, "--psf", kernel, "--depth", 32, "--overwrite") == 0
+    assert np.abs(read(again).pixels - restored).max() > 0.05
     # It is the psf of the file that is used: another one gives another picture.
     psf.to_file(psf.gaussian(1.0), tmp_path / "other.npy")
     options[1] = tmp_path / "other.npy"
@@ -203,6 +206,7 @@ BAD = {
     "size text": (["--psf-size", "big"], "psf-size"),
     "size large": (["--psf-size", "150"], "psf_shape"),
     "method": (["-m", "tvv"], "did you mean 'tv'"),
+    "method without psf": (["-m", "polyblur"], "finds its own psf"),
     "param": (["-p", "n_itr=3"], "'n_iter'"),
     "no deringing": (["-m", "l0_gradient", "-p", "deringing=0.3"], "deringing"),
     "depth": (["--depth", "12", *QUICK], "depth=12"),

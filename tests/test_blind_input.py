@@ -41,6 +41,8 @@ BAD = [
     ("region", TypeError, {"region": (slice(0, 60, 2), slice(0, 60))}),
     ("region", ValueError, {"region": (slice(0, 5), slice(0, 60))}),
     ("region", ValueError, {"region": (slice(300, 400), slice(0, 60))}),
+    ("region", ValueError, {"region": (slice(0, 60), slice(20, 65))}),
+    ("psf_shape", ValueError, {"psf_shape": 20, "region": (slice(0, 30), slice(0, 60))}),
     ("gamma", TypeError, {"gamma": "2.2"}),
     ("gamma", ValueError, {"gamma": 0.5}),
     ("gamma", ValueError, {"gamma": 22}),
@@ -50,6 +52,9 @@ BAD = [
     ("method", ValueError, {"method": "tvv"}),
     ("deringing", TypeError, {"deringing": "much"}),
     ("deringing", ValueError, {"deringing": 1.5}),
+    ("bounds", TypeError, {"bounds": 0.5}),
+    ("bounds", TypeError, {"bounds": ("low", 1.0)}),
+    ("bounds", TypeError, {"bounds": (0.0, 0.5, 1.0)}),
 ]
 
 
@@ -62,7 +67,7 @@ def test_bad_input_is_refused_by_name_before_any_work(name, error, options):
 
     options = {"image": BLURRED, "callback": callback} | options
     for call in (blind.deblur, blind.estimate, blind.estimate_psf):
-        if call is not blind.deblur and name in ("method", "deringing"):
+        if call is not blind.deblur and name in ("method", "deringing", "bounds"):
             continue
         with pytest.raises(error, match=name):
             call(**options)

@@ -54,7 +54,8 @@ class Asked:
 
 def target_of(prior, image=None, fade=1.0):
     asked = Asked()
-    image = scene_and_blurred(psf.motion(5, 0), size=40)[1].astype(np.float32)
+    if image is None:
+        image = scene_and_blurred(psf.motion(5, 0), size=40)[1].astype(np.float32)
     prior.latent(asked, np.ones((3, 3), np.float32), 1e-3, fade, Level(0, 1, image, (3, 3)))
     return asked
 
@@ -91,13 +92,20 @@ def test_bright_is_dark_of_the_negative(image, size, least):
     np.testing.assert_array_equal(both, np.where(bright == 1, bright, dark))
 
 
-@given(pictures, st.floats(0.001, 1.2))
-def test_text_blackens_what_is_dark(image, least):
+@given(pictures, st.floats(0.001, 1.2), st.sampled_from([(1, 0), (0, 1), (1, 1)]))
+def test_text_takes_what_is_near_a_tone_for_it(image, least, tones):
     before = image.copy()
-    found = target_of(Text()).target(image, least)
+    ink, paper = tones
+    # A page whose paper is 0.75, but for a few brighter pixels.
+    page = np.full((20, 20), 0.75, np.float32)
+    page[0, :10] = 1
+    page[3:7] = 0.125
+    found = target_of(Text(ink=bool(ink), paper=bool(paper)), page).target(image, least)
+    assert found.dtype == image.dtype
     for x, new in zip(image.ravel(), found.ravel(), strict=True):
-        # The lesser of |new - x|^2 and the price of not being black.
-        assert new == (0 if float(x) ** 2 < least else x)
+        # The lesser of |new - x|^2 and the price of being of no tone.
+        near = [tone for tone in [0.0] * ink + [0.75] * paper if (x - tone) ** 2 < least]
+        assert new in (near or [x])
     np.testing.assert_array_equal(image, before)
 
 
@@ -196,7 +204,7 @@ def test_every_image_step_is_a_picture_on_the_domain_and_repeats(prior):
 def test_the_public_names_are_those_of_the_registry():
     assert blind.PRIORS == NAMES
     assert len(set(NAMES)) == len(NAMES)
-    assert {"l0", "patch_minimum", "dark_channel", "extreme_channels", "text"} <= set(NAMES)
+    assert {"l0", "patch_minimum", "dark_channel", "extreme_channels", "text", "text_paper"} <= set(NAMES)
     with pytest.raises(KeyError):
         estimator("none")
 

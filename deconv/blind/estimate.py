@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from deconv.arrays import Array, checked, choose, number
+from deconv.blind.family import family
 from deconv.blind.kernel import normalised
 from deconv.blind.look import AUTO, Look, look, paper
 from deconv.blind.pyramid import Level
-from deconv.blind.restore import METHODS, noise_level, restored
-from deconv.blind.search import Search, Trial, plan, search
+from deconv.blind.restore import METHODS, restored, with_psf_error
+from deconv.blind.search import Candidate, Search, Trial, plan, search
 from deconv.problem import checked_bounds
 from deconv.progress import Callback, State
 from deconv.psf import geometry
 
-__all__ = ["Blind", "Estimate", "deblur", "estimate", "estimate_psf"]
+__all__ = ["DERINGING", "Blind", "Estimate", "deblur", "estimate", "estimate_psf", "noise_level"]
 
 # Ringing taken away after a blind estimate, whose psf is never exact.
 DERINGING = 0.5
@@ -35,7 +36,7 @@ class Estimate:
     blurred : bool
         Whether a blur was found; if not, the psf is a single pixel.
     prior : str
-        The prior of the run that was picked.
+        The prior of the run that was picked, or the family of the psf ("motion", "defocus").
     scores : dict
         Score of each run, smaller is better, by prior, box and exponent, in the order of the runs;
         and that of the single pixel, "no blur".
@@ -90,7 +91,8 @@ def estimate(
 
     One psf must hold for the whole picture: camera shake without much rotation, defocus of a flat
     scene. A few complete coarse-to-fine runs of different boxes and priors are made, until the one
-    that a no-reference score prefers agrees with another.
+    that a no-reference score prefers agrees with another. Where none do, a straight motion or
+    defocus that the spectrum shows plainly is taken (`deconv.fit_psf`).
 
     Parameters
     ----------
@@ -261,6 +263,31 @@ def deblur(
     return Blind(image=sharper, **{f.name: getattr(found, f.name) for f in fields(found)})
 
 
+def noise_level(
+    image: Any,
+    *,
+    sigma: float | None = None,
+    gamma: float = 1.0,
+    channel_axis: int | None = None,
+) -> float:
+    """What noise and the error of an estimated psf amount to together: `Estimate.sigma`.
+
+    For a psf that was edited by hand, or estimated elsewhere.
+
+    Parameters
+    ----------
+    image, sigma, gamma, channel_axis
+        As in `estimate`.
+
+    Returns
+    -------
+    float
+        Standard deviation in image units.
+    """
+    seen = look(image, None, AUTO, sigma, None, AUTO, None, gamma, channel_axis)
+    return with_psf_error(seen.noise, seen.grey)
+
+
 def _unchanged(image: Any) -> Array:
     """A copy in the dtype that a restoration would have."""
     values, _ = checked(image, "image")
@@ -305,26 +332,37 @@ def _searched(seen: Look, callback: Callback | None) -> Search:
 
 
 def _found(seen: Look, made: Search) -> Estimate:
-    """What the search found, for the user."""
-    psf = np.ones((1, 1), np.float32)
-    message = f"no blur found: no psf explains the picture clearly better than none; {made.message}"
-    if made.blurred:
-        tight = geometry.crop(made.psf)
+    """What the search found, or else a psf of a known family, for the user."""
+    psf, prior, blurred = made.psf, made.best.candidate.prior, made.blurred
+    message = made.message
+    free = seen.prior == AUTO and seen.shape is None
+    fit = None
+    if free and not made.agreed and not made.stopped:
+        fit = family(seen.image**seen.gamma, seen.weights)
+    if fit is not None:
+        psf, prior, blurred = fit.psf, fit.family, True
+        facts = ", ".join(f"{name} {value:.1f}" for name, value in fit.parameters.items())
+        message += f"; the spectrum shows {fit.family}: {facts}"
+    if blurred:
+        tight = geometry.crop(psf)
         psf = normalised(geometry.pad(tight, [n + 1 - n % 2 for n in tight.shape]))
-        message = made.message
+    else:
+        psf = np.ones((1, 1), np.float32)
+        message = f"no blur found: no psf explains the picture clearly better than none; {message}"
     return Estimate(
         psf=psf,
-        blurred=made.blurred,
-        prior=made.best.candidate.prior,
+        blurred=blurred,
+        prior=prior,
         scores={_label(trial): trial.score for trial in made.trials} | {"no blur": made.sharp},
         message=message,
         region=seen.region,
-        sigma=noise_level(seen.noise, seen.grey),
+        sigma=with_psf_error(seen.noise, seen.grey),
     )
 
 
 def _label(trial: Trial) -> str:
+    """A name that no other run of the plan has."""
     c = trial.candidate
     kind = ", careful" if c.careful else ", smoothed" if c.smooth else ""
-    box = " x ".join(map(str, trial.psf.shape))
-    return f"{c.prior}, {box} px, exponent {c.exponent:g}{kind}"
+    kind += ", faint parts" if c.island < Candidate.island else ""
+    return f"{c.prior}, {c.box} px, exponent {c.exponent:g}{kind}"

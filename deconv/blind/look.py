@@ -99,11 +99,8 @@ def look(
             f"image has {grey.shape[0]} x {grey.shape[1]} pixels; expected at least {LEAST} along "
             f"each axis to look for a psf"
         )
-    if box is not None and any(2 * b > n for b, n in zip(box, grey.shape, strict=True)):
-        raise ValueError(
-            f"psf_shape={psf_shape!r} for an image of {grey.shape[0]} x {grey.shape[1]} pixels; "
-            f"expected a psf of at most {int(min(grey.shape) / 2 / SLACK)} pixels"
-        )
+    if box is not None:
+        _check_fits(box, psf_shape, grey.shape, "an image")
     if weights is not None:
         given = to_numpy(checked(weights, "weights")[0])
         try:
@@ -145,6 +142,8 @@ def look(
         place = informative(picture, mask, side)
     else:
         place = _region(region, grey.shape)
+        if box is not None:
+            _check_fits(box, psf_shape, grey[place].shape, "a region")
     picture = np.ascontiguousarray(picture[place])
     mask = None if mask is None else np.ascontiguousarray(mask[place])
     if mask is not None and not mask.all():
@@ -192,6 +191,15 @@ def _box(psf_shape: Any) -> tuple[int, int]:
     return odd(sides[0] * SLACK), odd(sides[1] * SLACK)
 
 
+def _check_fits(box: tuple[int, int], psf_shape: Any, shape: tuple[int, ...], where: str) -> None:
+    """Refuse a box of more than half of what is looked at."""
+    if any(2 * b > n for b, n in zip(box, shape, strict=True)):
+        raise ValueError(
+            f"psf_shape={psf_shape!r} for {where} of {shape[0]} x {shape[1]} pixels; "
+            f"expected a psf of at most {int(min(shape) / 2 / SLACK)} pixels"
+        )
+
+
 def _region(region: Any, shape: tuple[int, ...]) -> tuple[slice, slice]:
     """The user's rows and columns, in full."""
     if not isinstance(region, Sequence) or len(region) != 2:
@@ -206,6 +214,8 @@ def _region(region: Any, shape: tuple[int, ...]) -> tuple[slice, slice]:
                 f"region holds {max(0, stop - start)} {name} of the image's {n}; expected at least "
                 f"{LEAST}"
             )
+        if part.stop is not None and part.stop > n:
+            raise ValueError(f"region ends at {part.stop}; the image has {n} {name}")
         place.append(slice(start, stop))
     return place[0], place[1]
 

@@ -33,10 +33,10 @@ NEAR, ALIKE = 0.015, 0.9
 # that happens to score well is alone.
 BACKING, BACKERS = 0.01, 2
 # What the best psf must score better than a single pixel by: CLEAR, with some support by another
-# run; or FAINT, if it is wider than this (rms, in pixels) and well confirmed: 80 blurred pictures
-# and 23 sharp ones.
+# run; or FAINT, if it is wider than this (rms, in pixels), no pixel holds more than this of its
+# light, and it is well confirmed. From 80 blurred pictures and 23 sharp ones.
 CLEAR, VAGUE = 0.12, 0.6
-FAINT, WIDE, SUPPORT, HALVES = 0.035, 1.5, 0.9, 0.8
+FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.035, 1.5, 0.15, 0.9, 0.8
 # Iterations at the full size before the polish, which does the rest there.
 FULL_ITER = 3
 # The boxes are for pictures of this size.
@@ -136,6 +136,10 @@ class Search:
     sharp : float
         Score of the single pixel: the picture as it is.
     message : str
+    agreed : bool
+        Whether the best psf is much like another.
+    stopped : bool
+        Whether the callback ended the search.
     """
 
     trials: tuple[Trial, ...]
@@ -143,6 +147,8 @@ class Search:
     psf: np.ndarray
     sharp: float
     message: str
+    agreed: bool
+    stopped: bool = False
 
     @property
     def blurred(self) -> bool:
@@ -157,7 +163,7 @@ class Search:
         if gain > CLEAR:
             return self.support > VAGUE
         sure = self.support > SUPPORT and best.agreement > HALVES
-        return gain > FAINT and sure and width(best.psf) > WIDE
+        return gain > FAINT and sure and width(best.psf) > WIDE and best.psf.max() < PEAK
 
     @property
     def support(self) -> float:
@@ -244,6 +250,7 @@ def search(
     trials: list[Trial] = []
     waiting = list(runs)
     message = "all runs were made; no two of them agree"
+    stopped = False
     while waiting:
         candidate = waiting.pop(0)
         box = (candidate.box, candidate.box) if shape is None else shape
@@ -258,7 +265,7 @@ def search(
         try:
             psf = run(image, candidate, box, sigma=sigma, weights=weights, tell=seen)
         except _Stopped:
-            message = "stopped by the callback"
+            message, stopped = "stopped by the callback", True
             if trials:
                 break
             psf, level = latest
@@ -267,7 +274,7 @@ def search(
         agreement = judge.agreement(psf)
         score = judge.score(psf, agreement)
         trials.append(Trial(candidate, psf, score, agreement, seconds))
-        if message.startswith("stopped"):
+        if stopped:
             break
         best = _best(trials)
         if len(trials) >= RUNS and _agreed(best, trials):
@@ -282,14 +289,15 @@ def search(
     pixel = np.zeros((3, 3), np.float32)
     pixel[1, 1] = 1
     psf = best.psf
-    if len(trials) > 1 and not message.startswith("stopped"):
+    if len(trials) > 1 and not stopped:
         alike = [
             t.psf
             for t in sorted(trials, key=lambda t: t.score)
             if abs(t.score - best.score) <= NEAR and psf_similarity(t.psf, best.psf) > ALIKE
         ]
         psf = joined(image, alike, noisy=sigma > NOISY, weights=weights)
-    return Search(tuple(trials), best, psf, judge(pixel), message)
+    agreed = _agreed(best, trials)
+    return Search(tuple(trials), best, psf, judge(pixel), message, agreed, stopped)
 
 
 def run(
@@ -310,9 +318,7 @@ def run(
     step, least_tau = KernelStep(island=candidate.island), 0.0
     if candidate.careful:
         step, least_tau = replace(step, gamma=8.0, cut=0.08), (2 * sigma) ** 2
-    refine = estimator(
-        candidate.prior, step=step, least_tau=least_tau, n_full=FULL_ITER, tell=tell
-    )
+    refine = estimator(candidate.prior, step=step, least_tau=least_tau, n_full=FULL_ITER, tell=tell)
     psf = normalised(coarse_to_fine(seen, box, refine, weights=weights))
     return polished(image, psf, noisy=sigma > NOISY, weights=weights, tell=tell)
 
