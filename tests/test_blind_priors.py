@@ -204,7 +204,9 @@ def test_every_image_step_is_a_picture_on_the_domain_and_repeats(prior):
 def test_the_public_names_are_those_of_the_registry():
     assert blind.PRIORS == NAMES
     assert len(set(NAMES)) == len(NAMES)
-    assert {"l0", "patch_minimum", "dark_channel", "extreme_channels", "text", "text_paper"} <= set(NAMES)
+    assert {"l0", "patch_minimum", "dark_channel", "extreme_channels", "text", "text_paper"} <= set(
+        NAMES
+    )
     with pytest.raises(KeyError):
         estimator("none")
 

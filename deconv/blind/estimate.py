@@ -12,9 +12,10 @@ from deconv.arrays import Array, checked, choose, number
 from deconv.blind.family import family
 from deconv.blind.kernel import normalised
 from deconv.blind.look import AUTO, Look, look, paper
+from deconv.blind.plan import Candidate, plan
 from deconv.blind.pyramid import Level
 from deconv.blind.restore import METHODS, restored, with_psf_error
-from deconv.blind.search import Candidate, Search, Trial, plan, search
+from deconv.blind.search import Search, Trial, search
 from deconv.problem import checked_bounds
 from deconv.progress import Callback, State
 from deconv.psf import geometry

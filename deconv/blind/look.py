@@ -113,8 +113,11 @@ def look(
         if given.min() < 0 or given.max() > 1:
             raise ValueError(f"weights from {given.min():g} to {given.max():g}; expected [0, 1]")
         given = channels_first(given, 2, channel_axis)
-        seen &= (given > 0).all(axis=0) if channel_axis is not None else given > 0
-    level = clip_level(np.nan_to_num(planes), saturation)
+        # What is there may be anything; it must set neither the scale nor the level.
+        planes = np.where(given > 0, planes, np.nan)
+        grey, seen = _luminance(planes, True, channel_axis is not None)
+    known = None if seen.all() else np.isfinite(planes)
+    level = clip_level(np.nan_to_num(planes), saturation, known)
     if level is not None:
         clipped = planes >= level
         if channel_axis is not None:

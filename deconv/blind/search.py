@@ -1,8 +1,4 @@
-"""The automatic procedure: a few complete runs that differ, one score, a stop when they agree.
-
-Any single run fails on about one picture in ten, another one each time the box, the exponent or the
-prior changes. Diversity and a score beat tuning one run.
-"""
+"""The automatic procedure: a few complete runs that differ, one score, a stop when they agree."""
 
 from __future__ import annotations
 
@@ -16,22 +12,28 @@ from scipy.ndimage import gaussian_filter
 
 from deconv.blind.estimators import estimator
 from deconv.blind.kernel import KernelStep, centred, normalised
+from deconv.blind.plan import NOISY, Candidate
 from deconv.blind.polish import joined, polished
 from deconv.blind.pyramid import Level, coarse_to_fine, odd, resized
 from deconv.blind.score import Judge
 from deconv.metrics import psf_similarity
 
-__all__ = ["Candidate", "Search", "Trial", "plan", "search"]
+__all__ = ["Search", "Trial", "search", "width"]
 
-# Noise above this, on [0, 1], calls for the careful settings.
-NOISY = 0.003
 # Stop after so many runs when the best psf is this similar to another one's.
 RUNS, AGREEMENT = 5, 0.95
 # Those that score no worse than the best by more than this, and are this similar, are joined.
 NEAR, ALIKE = 0.015, 0.9
+# A psf that scores this much worse after the polish stays as it was: soft pictures take chaff for
+# its faint parts.
+SPOILT = 0.005
+# The joint psf may score so much worse: it is the better one on the average.
+WORSE = 0.005
 # A psf that others are as similar to gains so much in score by each, up to so many: a wrong one
 # that happens to score well is alone.
 BACKING, BACKERS = 0.01, 2
+# The text priors are tried on pages only; where all are right, they have the edge.
+PAGE = 0.004
 # What the best psf must score better than a single pixel by: CLEAR, with some support by another
 # run; or FAINT, if it is wider than this (rms, in pixels), no pixel holds more than this of its
 # light, and it is well confirmed. From 80 blurred pictures and 23 sharp ones.
@@ -39,65 +41,7 @@ CLEAR, VAGUE = 0.12, 0.6
 FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.035, 1.5, 0.15, 0.9, 0.8
 # Iterations at the full size before the polish, which does the rest there.
 FULL_ITER = 3
-# The boxes are for pictures of this size.
-REFERENCE = 256
 GROWTH, LARGE = 1.35, 0.9
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One run.
-
-    Attributes
-    ----------
-    box : int
-        Side of the psf's box.
-    exponent : float
-        Of the display values that the psf is estimated on.
-    prior : str
-    island : float
-        Least share of the light of a part of the psf by itself; see `KernelStep`.
-    smooth : float
-        Standard deviation of a Gaussian that the picture goes through against noise.
-    careful : bool
-        Whether the psf step is made for noise.
-    """
-
-    box: int
-    exponent: float
-    prior: str
-    island: float = 0.1
-    smooth: float = 0.0
-    careful: bool = False
-
-
-# The first three differ in box, exponent and prior, and agree on most pictures. The careful ones
-# come early where there is noise.
-CLEAN = (
-    Candidate(27, 0.8, "l0"),
-    Candidate(35, 0.8, "patch_minimum"),
-    Candidate(45, 1.0, "l0"),
-    Candidate(45, 1.0, "patch_minimum"),
-    Candidate(35, 1.0, "l0", island=0.05),
-    Candidate(29, 1.0, "l0", careful=True),
-    Candidate(21, 1.0, "l0"),
-    Candidate(35, 0.8, "dark_channel"),
-)
-NOISE = (
-    Candidate(41, 1.0, "l0", careful=True),
-    Candidate(35, 0.8, "patch_minimum"),
-    Candidate(29, 1.0, "l0", careful=True),
-    Candidate(35, 1.0, "l0", island=0.05),
-    Candidate(45, 1.0, "patch_minimum", smooth=1.0),
-    Candidate(27, 0.8, "l0"),
-    Candidate(55, 1.0, "l0", careful=True),
-    Candidate(29, 2.2, "l0", smooth=1.0),
-)
-# Photographs in linear light are looked at as display values, in which a blur is not quite one: a
-# run in the light itself follows these many others.
-LIGHT_AFTER = 2
-# Where there is paper, these come after the first one.
-TEXT = (Candidate(35, 1.0, "text_paper"), Candidate(35, 1.0, "text"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +107,7 @@ class Search:
         if gain > CLEAR:
             return self.support > VAGUE
         sure = self.support > SUPPORT and best.agreement > HALVES
-        return gain > FAINT and sure and width(best.psf) > WIDE and best.psf.max() < PEAK
+        return gain > FAINT and sure and width(best.psf) > WIDE and bool(best.psf.max() < PEAK)
 
     @property
     def support(self) -> float:
@@ -174,48 +118,6 @@ class Search:
 
 class _Stopped(Exception):
     """The user's callback asked to stop."""
-
-
-def plan(
-    shape: tuple[int, ...],
-    sigma: float,
-    *,
-    prior: str | None = None,
-    box: int | None = None,
-    light: float = 1.0,
-    paper: bool = False,
-) -> list[Candidate]:
-    """The runs to make, in order.
-
-    Parameters
-    ----------
-    shape : (int, int)
-        Of the picture.
-    sigma : float
-        Its noise.
-    prior : str, optional
-        The only prior to be used.
-    box : int, optional
-        The only box; with `prior`, there is one run.
-    light : float
-        Exponent from the picture's values to linear light.
-    paper : bool
-        Whether the picture may be of text.
-    """
-    runs = list(NOISE if sigma > NOISY else CLEAN)
-    if prior is not None:
-        runs = [replace(c, prior=prior) for c in runs]
-    elif paper:
-        runs = [runs[0], *TEXT, *runs[1:]]
-    if light != 1:
-        runs.insert(LIGHT_AFTER, replace(runs[0], exponent=light))
-    if prior is not None and box is not None:
-        runs = runs[:1]
-    growth = (min(shape) / REFERENCE) ** 0.7 if min(shape) > REFERENCE else 1.0
-    limit = min(shape) // 2
-    sides = [odd(c.box * growth) if box is None else box for c in runs]
-    runs = [replace(c, box=min(n, limit - 1 + limit % 2)) for c, n in zip(runs, sides, strict=True)]
-    return list(dict.fromkeys(runs))
 
 
 def search(
@@ -262,18 +164,21 @@ def search(
                 raise _Stopped
 
         start = time.process_time()
+        options: dict[str, Any] = {"weights": weights, "tell": seen}
+        found = []
         try:
-            psf = run(image, candidate, box, sigma=sigma, weights=weights, tell=seen)
+            found.append(run(image, candidate, box, sigma=sigma, **options))
+            found.append(polished(image, found[0], noisy=sigma > NOISY, **options))
         except _Stopped:
             message, stopped = "stopped by the callback", True
             if trials:
                 break
-            psf, level = latest
-            psf = centred(resized(psf, box, 2 ** (level.index / 2)))
+            if not found:
+                psf, level = latest
+                found = [centred(resized(psf, box, 2 ** (level.index / 2)))]
         seconds = time.process_time() - start
-        agreement = judge.agreement(psf)
-        score = judge.score(psf, agreement)
-        trials.append(Trial(candidate, psf, score, agreement, seconds))
+        raw, *better = (_tried(judge, candidate, psf, seconds) for psf in found)
+        trials.append(better[0] if better and better[0].score <= raw.score + SPOILT else raw)
         if stopped:
             break
         best = _best(trials)
@@ -292,10 +197,12 @@ def search(
     if len(trials) > 1 and not stopped:
         alike = [
             t.psf
-            for t in sorted(trials, key=lambda t: t.score)
+            for t in sorted(trials, key=_score)
             if abs(t.score - best.score) <= NEAR and psf_similarity(t.psf, best.psf) > ALIKE
         ]
-        psf = joined(image, alike, noisy=sigma > NOISY, weights=weights)
+        joint = joined(image, alike, noisy=sigma > NOISY, weights=weights)
+        if judge(joint) <= best.score + WORSE:
+            psf = joint
     agreed = _agreed(best, trials)
     return Search(tuple(trials), best, psf, judge(pixel), message, agreed, stopped)
 
@@ -309,7 +216,7 @@ def run(
     weights: np.ndarray | None = None,
     tell: Any = None,
 ) -> np.ndarray:
-    """The psf of one run."""
+    """The psf of one run, which is to be polished yet."""
     seen = image
     if candidate.exponent != 1:
         seen = np.maximum(seen, 0) ** np.float32(candidate.exponent)
@@ -319,8 +226,16 @@ def run(
     if candidate.careful:
         step, least_tau = replace(step, gamma=8.0, cut=0.08), (2 * sigma) ** 2
     refine = estimator(candidate.prior, step=step, least_tau=least_tau, n_full=FULL_ITER, tell=tell)
-    psf = normalised(coarse_to_fine(seen, box, refine, weights=weights))
-    return polished(image, psf, noisy=sigma > NOISY, weights=weights, tell=tell)
+    return normalised(coarse_to_fine(seen, box, refine, weights=weights))
+
+
+def _tried(judge: Judge, candidate: Candidate, psf: np.ndarray, seconds: float) -> Trial:
+    agreement = judge.agreement(psf)
+    return Trial(candidate, psf, judge.score(psf, agreement), agreement, seconds)
+
+
+def _score(trial: Trial) -> float:
+    return trial.score
 
 
 def _best(trials: Sequence[Trial]) -> Trial:
@@ -329,7 +244,8 @@ def _best(trials: Sequence[Trial]) -> Trial:
     def backed(trial: Trial) -> float:
         others = (t for t in trials if t is not trial)
         alike = sum(psf_similarity(t.psf, trial.psf) > ALIKE for t in others)
-        return trial.score - BACKING * min(alike, BACKERS)
+        text = trial.candidate.prior.startswith("text")
+        return trial.score - BACKING * min(alike, BACKERS) - PAGE * text
 
     return min(trials, key=backed)
 
