@@ -3,6 +3,7 @@
 import sys
 
 from benchmarks import (
+    blind,
     filters,
     identify,
     linear_light,
@@ -15,7 +16,7 @@ from benchmarks import (
     speed,
 )
 
-QUICK = (restoration,)
+QUICK = (restoration, blind)
 
 for table in (
     speed,
@@ -28,6 +29,7 @@ for table in (
     linear_light,
     noise,
     identify,
+    blind,
 ):
     print(f"\n## {table.__name__.rpartition('.')[2]}\n")
     sys.argv[1:] = ["--quick"] if table in QUICK else []

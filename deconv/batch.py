@@ -14,7 +14,7 @@ from deconv import io, psf
 from deconv.arrays import choose
 from deconv.methods import Method
 from deconv.operators import BOUNDARIES
-from deconv.picture import Picture, from_linear, to_linear
+from deconv.picture import DISPLAY_GAMMA, Picture, from_linear, to_linear
 
 if TYPE_CHECKING:
     from deconv import blind
@@ -28,8 +28,6 @@ FAMILIES: dict[str, Callable[..., np.ndarray]] = {
     "motion": psf.motion,
     "trajectory": psf.trajectory,
 }
-# Exponent from display values to linear light, near enough for sRGB.
-DISPLAY_GAMMA = 2.2
 FITTED = ("defocus", "gaussian", "motion")
 
 

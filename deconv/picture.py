@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Picture", "from_linear", "to_linear"]
+__all__ = ["DISPLAY_GAMMA", "Picture", "from_linear", "to_linear"]
+
+# Exponent from display values to linear light, near enough for sRGB.
+DISPLAY_GAMMA = 2.2
 
 
 @dataclass(frozen=True, eq=False)

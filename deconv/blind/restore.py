@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -136,4 +137,7 @@ def _weight(
         max_pixels=PIXELS,
     )
     rule = tv_rule(2, len(image)) if method == "tv" else hyper_laplacian_rule(2 / 3, 2)
-    return float(np.mean(rule.weight(found)))
+    # A channel without edges, which has a large weight of its own, must not flatten the others.
+    gradient = np.sqrt(np.mean(found.gradient**2))
+    found = replace(found, sigma=np.mean(found.sigma), gradient=gradient, dof=np.mean(found.dof))
+    return float(rule.weight(found))
