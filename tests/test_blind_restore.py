@@ -129,7 +129,7 @@ def test_holes_in_tiles(small_tiles, method, colour):
     axis = {"channel_axis": 0} if colour else {}
     whole, tiles = compared(small_tiles, image, method, **axis)
     seen = np.isfinite(image)
-    assert rms((tiles - whole)[seen]) < 0.15 * rms((whole - image)[seen])
+    assert rms((tiles - whole)[seen]) < 0.2 * rms((whole - image)[seen])
     # Holes and pixels of weight 0 are one and the same.
     weighted = restored(
         np.where(seen, image, np.nanmean(image)),

@@ -35,10 +35,10 @@ BACKING, BACKERS = 0.01, 2
 # The text priors are tried on pages only; where all are right, they have the edge.
 PAGE = 0.004
 # What the best psf must score better than a single pixel by: CLEAR, with some support by another
-# run; or FAINT, if it is wider than this (rms, in pixels), no pixel holds more than this of its
-# light, and it is well confirmed. From 80 blurred pictures and 23 sharp ones.
-CLEAR, VAGUE = 0.12, 0.6
-FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.035, 1.5, 0.15, 0.9, 0.8
+# run and this width (rms, in pixels); or FAINT, if it is wider still, no pixel holds more than this
+# of its light, and it is well confirmed. From 80 blurred pictures and 23 sharp ones.
+CLEAR, VAGUE, NARROW = 0.12, 0.6, 1.25
+FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.072, 1.5, 0.13, 0.9, 0.8
 # Iterations at the full size before the polish, which does the rest there.
 FULL_ITER = 3
 GROWTH, LARGE = 1.35, 0.9
@@ -101,13 +101,13 @@ class Search:
         Sharp pictures, too, score a little better with a psf of about a pixel, and those without
         structure much better with any. So a small gain counts only for a psf that is wide and that
         other runs and both halves of the picture confirm, and a large one if another run is similar
-        at all.
+        at all and the psf wider than stars are.
         """
-        gain, best = self.sharp - self.best.score, self.best
+        gain, best, wide = self.sharp - self.best.score, self.best, width(self.best.psf)
         if gain > CLEAR:
-            return self.support > VAGUE
+            return self.support > VAGUE and wide > NARROW
         sure = self.support > SUPPORT and best.agreement > HALVES
-        return gain > FAINT and sure and width(best.psf) > WIDE and bool(best.psf.max() < PEAK)
+        return gain > FAINT and sure and wide > WIDE and bool(best.psf.max() < PEAK)
 
     @property
     def support(self) -> float:
