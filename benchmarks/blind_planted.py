@@ -37,6 +37,8 @@ CASES, SIZE = 40, 400
 PSFS = tuple(range(15, 46, 2))
 NOISE = (0.001, 0.005)
 FOUND, WANTED = 0.9, 0.8
+# Psfs are compared at shifts by a quarter pixel, as pictures are.
+PARTS = 4
 # A picture with an error of this rms, 40 dB, loses at most so many dB; so does a noisy one.
 KNOWN, LOSS = 0.01, 0.3
 NOISY, GRAIN = " + noise", 0.003
@@ -141,7 +143,7 @@ def planted_measure(task: Task, options: Options) -> Row:
     return row | {
         "psnr": after,
         "change": after - before,
-        "similarity": psf_similarity(found.psf, psf),
+        "similarity": psf_similarity(found.psf, psf, parts=PARTS),
         "note": f"psf {psf.shape[0]} ({extent(psf)}), noise {sigma:.2%}; found {extent(found.psf)}",
     }
 

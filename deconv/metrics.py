@@ -15,7 +15,7 @@ import numpy as np
 from deconv.alignment import Aligned, align
 from deconv.arrays import Array, number
 from deconv.comparison import finite, numeric, pair, same_shape
-from deconv.fft import fast_shape, irfftn, rfftn
+from deconv.similarity import psf_similarity
 
 __all__ = [
     "Aligned",
@@ -302,40 +302,6 @@ def i_divergence(y: Array, prediction: Array, *, weights: Array | None = None) -
     counted = weighed > 0
     each = np.maximum(kl_div(observed[counted], predicted[counted]), 0.0)
     return float(np.sum(weighed[counted] * each))
-
-
-def psf_similarity(a: Array, b: Array) -> float:
-    """Largest normalised cross-correlation of two psfs over all whole-pixel shifts.
-
-    At most 1, which means equal up to a shift and a factor (Hu and Yang 2012, equation 4). The
-    shapes may differ.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For different numbers of axes, NaN or infinite values, or a psf that is zero everywhere.
-
-    Examples
-    --------
-    >>> round(psf_similarity([[0, 1, 2]], [[1, 2, 0, 0]]), 12)
-    1.0
-    """
-    first, second = finite(a, "a"), finite(b, "b")
-    if first.ndim != second.ndim or first.ndim == 0:
-        raise ValueError(
-            f"a has shape {first.shape} and b {second.shape}; expected as many axes, one at least"
-        )
-    for name, values in (("a", first), ("b", second)):
-        if not values.any():
-            raise ValueError(f"{name} is zero everywhere")
-    # Padded to hold every shift at which the two overlap, so that nothing wraps around.
-    shape = fast_shape(tuple(n + m - 1 for n, m in zip(first.shape, second.shape, strict=True)))
-    spectra = [rfftn(_padded(v / np.linalg.norm(v), shape), v.ndim) for v in (first, second)]
-    return float(irfftn(spectra[0] * np.conj(spectra[1]), shape).max())
-
-
-def _padded(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    return np.pad(values, [(0, n - m) for n, m in zip(shape, values.shape, strict=True)])
 
 
 def _data_range(true: np.ndarray, data_range: float | None) -> float:

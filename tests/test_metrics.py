@@ -137,3 +137,25 @@ def test_psf_similarity_ignores_shift_and_factor():
 def test_bad_arguments_are_named(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_psfs_parts_of_a_pixel_apart_are_alike():
+    y, x = np.indices((21, 22))
+    here = np.exp(-((y - 10) ** 2) / 3 - (x - 9) ** 2 / 8)
+    apart = np.exp(-((y - 12.5) ** 2) / 3 - (x - 8.75) ** 2 / 8)
+    assert metrics.psf_similarity(here, apart) < 0.97
+    assert metrics.psf_similarity(here, apart, parts=4) == pytest.approx(1, abs=2e-3)
+    assert metrics.psf_similarity(here, here, parts=3) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("shapes", [((5, 6), (7, 4)), ((4, 4), (6, 8)), ((9,), (4,))])
+def test_similarity_at_finer_shifts_is_no_smaller_and_no_more_than_one(shapes):
+    rng = np.random.default_rng(0)
+    a, b = (rng.random(shape) for shape in shapes)
+    rough, fine = metrics.psf_similarity(a, b), metrics.psf_similarity(a, b, parts=4)
+    assert rough <= fine <= 1
+
+
+def test_similarity_refuses_parts_below_one():
+    with pytest.raises(ValueError, match="parts"):
+        metrics.psf_similarity([1.0], [1.0], parts=0)
