@@ -102,19 +102,9 @@ def look(
     if box is not None:
         _check_fits(box, psf_shape, grey.shape, "an image")
     if weights is not None:
-        given = to_numpy(checked(weights, "weights")[0])
-        try:
-            given = np.broadcast_to(given, values.shape)
-        except ValueError:
-            raise ValueError(
-                f"weights has shape {given.shape}; expected one that broadcasts to "
-                f"{tuple(values.shape)}"
-            ) from None
-        if given.min() < 0 or given.max() > 1:
-            raise ValueError(f"weights from {given.min():g} to {given.max():g}; expected [0, 1]")
-        given = channels_first(given, 2, channel_axis)
+        given = _checked_weights(weights, tuple(values.shape))
         # What is there may be anything; it must set neither the scale nor the level.
-        planes = np.where(given > 0, planes, np.nan)
+        planes = np.where(channels_first(given, 2, channel_axis) > 0, planes, np.nan)
         grey, seen = _luminance(planes, True, channel_axis is not None)
     known = None if seen.all() else np.isfinite(planes)
     level = clip_level(np.nan_to_num(planes), saturation, known)
@@ -184,6 +174,20 @@ def _luminance(planes: np.ndarray, holes: bool, colour: bool) -> tuple[np.ndarra
     else:
         parts = np.full(planes.shape[0], 1 / planes.shape[0], planes.dtype)
     return np.tensordot(parts, planes, 1), np.asarray(seen.all(axis=0))
+
+
+def _checked_weights(weights: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """The weights, one for each value of an image of `shape`."""
+    given = to_numpy(checked(weights, "weights")[0])
+    try:
+        given = np.broadcast_to(given, shape)
+    except ValueError:
+        raise ValueError(
+            f"weights has shape {given.shape}; expected one that broadcasts to {shape}"
+        ) from None
+    if given.min() < 0 or given.max() > 1:
+        raise ValueError(f"weights from {given.min():g} to {given.max():g}; expected [0, 1]")
+    return given
 
 
 def _box(psf_shape: Any) -> tuple[int, int]:

@@ -41,6 +41,7 @@ CLEAR, VAGUE, NARROW = 0.12, 0.6, 1.25
 FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.072, 1.5, 0.13, 0.9, 0.8
 # Iterations at the full size before the polish, which does the rest there.
 FULL_ITER = 3
+# A psf that reaches over LARGE of the largest box is sought again in one larger by this factor.
 GROWTH, LARGE = 1.35, 0.9
 
 
