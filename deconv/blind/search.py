@@ -38,7 +38,7 @@ PAGE = 0.004
 # run and this width (rms, in pixels); or FAINT, if it is wider still, no pixel holds more than this
 # of its light, and it is well confirmed. From 80 blurred pictures and 23 sharp ones.
 CLEAR, VAGUE, NARROW = 0.12, 0.6, 1.25
-FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.072, 1.5, 0.13, 0.9, 0.8
+FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.072, 1.5, 0.13, 0.95, 0.8
 # Iterations at the full size before the polish, which does the rest there.
 FULL_ITER = 3
 # A psf that reaches over LARGE of the largest box is sought again in one larger by this factor.
