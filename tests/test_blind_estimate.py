@@ -50,11 +50,10 @@ def test_a_blur_is_found_and_taken_away(prior):
     assert prior in ("auto", result.prior)
     aligned = [metrics.aligned_psnr(TRUE, x) for x in (result.image, NOISY)]
     assert aligned[0] > aligned[1] + 2
-    # Each run by its name, and none at all among them.
-    assert "no blur" in result.scores
-    assert len(result.scores) >= 2
+    # Each run by its name, and how much better the best is than none at all.
+    assert len(result.scores) >= 1
     assert all(np.isfinite(list(result.scores.values())))
-    assert min(result.scores.values()) < result.scores["no blur"]
+    assert result.gain > 0.07
     assert len(result.message) > 10
     assert result.region == (slice(0, SIZE), slice(0, SIZE))
 

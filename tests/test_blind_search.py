@@ -79,7 +79,8 @@ def test_it_stops_as_soon_as_enough_runs_are_made_and_two_agree(monkeypatch):
     assert not found.stopped
     assert found.best.psf is psfs[0]
     assert found.support == pytest.approx(1)
-    assert found.sharp == 0.7
+    # The single pixel scores 0.7.
+    assert found.gain == pytest.approx(0.3)
 
 
 def test_a_later_agreement_stops_it_later(monkeypatch):
@@ -229,7 +230,7 @@ def test_what_counts_as_a_blur(gain, best, agreement, others, blurred):
     first = trial(best, 0.5, agreement)
     trials = (trial(pixel(), 0.9), first, *(trial(other.copy(), 0.6) for other in others))
     trials = trials if others else (first,)
-    found = Search(trials, first, best, 0.5 + gain, "", agreed=False)
+    found = Search(trials, first, best, gain, "", agreed=False)
     assert found.blurred is blurred
 
 
@@ -277,7 +278,7 @@ def test_the_real_search_repeats_to_the_bit_and_finds_the_blur():
     assert one.blurred
     assert metrics.psf_similarity(one.psf, psf.defocus(3.0)) > 0.9
     assert all(t.seconds > 0 for t in one.trials)
-    # The score of no blur is the judge's, and each trial's is its psf's own.
-    judge = module.Judge(image)
-    assert one.sharp == judge(pixel())
+    # Each trial's score is its psf's own; the gain on no blur is the plainer judge's.
+    judge, plain = module.Judge(image, module.RANKING_LAM), module.Judge(image)
     assert [t.score for t in one.trials] == [judge(t.psf) for t in one.trials]
+    assert one.gain == pytest.approx(plain(pixel()) - plain(one.best.psf), abs=1e-6)

@@ -39,8 +39,9 @@ class Estimate:
     prior : str
         The prior of the run that was picked, or the family of the psf ("motion", "defocus").
     scores : dict
-        Score of each run, smaller is better, by prior, box and exponent, in the order of the runs;
-        and that of the single pixel, "no blur".
+        Score of each run, smaller is better, by prior, box and exponent, in the order of the runs.
+    gain : float
+        How much worse no blur scores: above 0.12 a blur is clear, below 0.07 there is none to see.
     message : str
         What was found and why the search ended, in a sentence or two.
     region : (slice, slice)
@@ -54,6 +55,7 @@ class Estimate:
     blurred: bool
     prior: str
     scores: dict[str, float]
+    gain: float
     message: str
     region: tuple[slice, slice]
     sigma: float
@@ -68,7 +70,7 @@ class Blind(Estimate):
     image : array
         The restored image, in the layout, dtype and scale of the input; equal to the input where no
         blur was found.
-    psf, blurred, prior, scores, message, region, sigma
+    psf, blurred, prior, scores, gain, message, region, sigma
         As in `Estimate`.
     """
 
@@ -354,7 +356,8 @@ def _found(seen: Look, made: Search) -> Estimate:
         psf=psf,
         blurred=blurred,
         prior=prior,
-        scores={_label(trial): trial.score for trial in made.trials} | {"no blur": made.sharp},
+        scores={_label(trial): trial.score for trial in made.trials},
+        gain=made.gain,
         message=message,
         region=seen.region,
         sigma=with_psf_error(seen.noise, seen.grey),

@@ -19,10 +19,12 @@ from deconv.blind.latent import Latent
 from deconv.blind.pyramid import Level
 from deconv.metrics import psf_similarity
 
-__all__ = ["Judge"]
+__all__ = ["RANKING_LAM", "Judge"]
 
 # The restoration that is looked at, for pictures on [0, 1], without a border of so many pixels.
-LAM, P, BORDER = 1e-3, 0.8, 24
+# The weight tells a blurred picture from a sharp one; a larger one, which forgives a psf its small
+# errors, ranks psfs.
+LAM, RANKING_LAM, P, BORDER = 1e-3, 3e-3, 0.8, 24
 FLAT_WEIGHT, AGREE_WEIGHT = 0.0148, 0.1
 # Flat areas: this part of the pixels, with the least edges nearby.
 FLAT, SMOOTH, NEAR = 0.3, 2.0, 9
@@ -33,9 +35,9 @@ HALF_MU, SLACK = 2e-3, 8
 class Judge:
     """Scores psfs of one blurred picture; smaller is better."""
 
-    def __init__(self, image: np.ndarray) -> None:
-        """Look at `image`, (Y, X) float32 on [0, 1]."""
-        self.image = image
+    def __init__(self, image: np.ndarray, lam: float = LAM) -> None:
+        """Look at `image`, (Y, X) float32 on [0, 1], restored with the weight `lam`."""
+        self.image, self.lam = image, lam
         self.border = min(BORDER, min(image.shape) // 4)
         smooth = gaussian_filter(image, SMOOTH)
         edges = np.hypot(sobel(smooth, 0), sobel(smooth, 1))
@@ -56,7 +58,7 @@ class Judge:
     def sparsity(self, psf: np.ndarray) -> float:
         """The first two terms."""
         latent = Latent(Level(0, 1, self.image, (psf.shape[0], psf.shape[1])))
-        x = self._inside(latent.frame.crop(latent.sparse(psf, LAM, P)))
+        x = self._inside(latent.frame.crop(latent.sparse(psf, self.lam, P)))
         dy, dx = gradients(x)
         power = dy * dy + dx * dx
         total = float(power.mean())
