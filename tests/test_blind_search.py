@@ -35,7 +35,7 @@ class Bench:
         self.boxes, self.joint, self.sigmas = [], [], []
         for name in ("run", "polished", "joined"):
             monkeypatch.setattr(module, name, getattr(self, name))
-        monkeypatch.setattr(module, "Judge", lambda image: self)
+        monkeypatch.setattr(module, "Judge", lambda image, lam=None: self)
 
     def run(self, image, candidate, box, *, sigma, weights, tell):
         found = self.psfs[len(self.boxes) % len(self.psfs)]
@@ -211,7 +211,8 @@ PEAKED = 0.8 * psf.defocus(6.0) + 0.2 * psf.pad(np.ones((1, 1)), psf.defocus(6.0
         # A large gain needs some support, and more than a star's width.
         (0.2, WIDE, 0.95, [WIDE], True),
         (0.2, WIDE, 0.1, [OTHER, PEAKED], True),
-        (0.2, WIDE, 0.95, [pixel()], False),
+        (0.2, WIDE, 0.95, [pixel()], True),
+        (0.2, WIDE, 0.5, [pixel()], False),
         (0.2, NARROW, 0.95, [NARROW], False),
         (0.2, WIDE, 0.95, [], True),
         # A small one much, from runs and halves, for a psf that is one.

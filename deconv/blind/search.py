@@ -36,7 +36,7 @@ BACKING, BACKERS = 0.01, 2
 PAGE = 0.012
 # What the best psf must score better than a single pixel by: CLEAR, with some support by another
 # run or by both halves, and this width (rms, in pixels); or FAINT, if it is wider still, no pixel
-# holds more than this of its light, and it is well confirmed. From 80 blurred and 23 sharp pictures.
+# holds more than this of its light, and it is well confirmed. From 80 blurred pictures, 23 sharp.
 CLEAR, VAGUE, NARROW = 0.12, 0.6, 1.25
 FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.072, 1.5, 0.13, 0.95, 0.8
 # Iterations at the full size before the polish, which does the rest there.
