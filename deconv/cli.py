@@ -292,7 +292,9 @@ def blind(
 ) -> None:
     """Take the blur out of photographs, given nothing else."""
     parameters = _for_estimated(method) | _parameters(param or [])
-    job = batch.BlindJob(
+    from deconv.blind_job import BlindJob
+
+    job = BlindJob(
         method=methods.get(method),
         linear=linear,
         parameters=parameters,

@@ -109,7 +109,7 @@ def test_sigma_is_in_the_files_units(tmp_path, photo):
     assert np.abs(found - np.clip(np.rint(expected), 0, 255)).max() <= 1
     assert (restored("--sigma", 5) != restored("--sigma", 20)).any()
     # In linear light the noise is that of the curve's slope.
-    step = batch._linear_sigma(to_linear(np.full((8, 8), 0.5)), 0.01)
+    step = batch.linear_sigma(to_linear(np.full((8, 8), 0.5)), 0.01)
     assert step == pytest.approx(to_linear(np.array(0.505)) - to_linear(np.array(0.495)), rel=1e-3)
 
 
