@@ -18,6 +18,7 @@ from benchmarks.blind_rows import AUTO, Options, Row, Task, arguments, figure, n
 from benchmarks.protocol import DATA
 from deconv import blind, io
 from deconv.batch import in_linear_light, working_image
+from deconv.picture import DISPLAY_GAMMA
 
 REAL = DATA / "real"
 FOLDERS = ("lai2016", "classic", "text")
@@ -63,6 +64,7 @@ def restored(file: Path, method: str = AUTO) -> Photograph:
     found = blind.deblur(
         image,
         **arguments(method),
+        gamma=DISPLAY_GAMMA if linear else 1.0,
         bounds=(0, None) if linear else None,
         channel_axis=0 if colour else None,
     )

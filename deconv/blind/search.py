@@ -38,7 +38,7 @@ PAGE = 0.012
 # run or by both halves, and this width (rms, in pixels); or FAINT, if it is wider still, no pixel
 # holds more than this of its light, and it is well confirmed. From 80 blurred pictures, 23 sharp.
 CLEAR, VAGUE, NARROW = 0.12, 0.6, 1.25
-FAINT, WIDE, PEAK, SUPPORT, HALVES = 0.072, 1.5, 0.13, 0.95, 0.8
+FAINT, WIDE, BROAD, PEAK, HALVES = 0.072, 1.5, 3.0, 0.13, 0.8
 # Iterations at the full size before the polish, which does the rest there.
 FULL_ITER = 3
 # A psf that reaches over LARGE of the largest box is sought again in one larger by this factor.
@@ -107,7 +107,8 @@ class Search:
         best, wide = self.best, width(self.best.psf)
         if self.gain > CLEAR:
             return wide > NARROW and (self.support > VAGUE or best.agreement > HALVES)
-        sure = self.support > SUPPORT and best.agreement > HALVES
+        # Runs on a sharp picture may well agree on a pixel or two, but not on a broad psf.
+        sure = self.support > (ALIKE if wide > BROAD else AGREEMENT) and best.agreement > HALVES
         return self.gain > FAINT and sure and wide > WIDE and bool(best.psf.max() < PEAK)
 
     @property
