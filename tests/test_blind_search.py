@@ -137,7 +137,6 @@ def filling(box):
     ("options", "boxes"),
     [
         ({}, [11, 15, 21, 29]),
-        ({"grow": False}, [11]),
         ({"shape": (11, 11)}, [11]),
     ],
 )

@@ -129,7 +129,6 @@ def search(
     sigma: float,
     shape: tuple[int, int] | None = None,
     weights: np.ndarray | None = None,
-    grow: bool = True,
     tell: Callable[[int, int, Level, np.ndarray, np.ndarray], bool] | None = None,
 ) -> Search:
     """Make the runs until two agree, and pick the best.
@@ -142,11 +141,10 @@ def search(
     sigma : float
         Standard deviation of the noise, on [0, 1].
     shape : (int, int), optional
-        Shape of the psf's box in every run; else a square of each candidate's own side.
+        Shape of the psf's box in every run; else a square of each candidate's own side, and a psf
+        that fills the largest one is sought again in a larger one.
     weights : array (Y, X), optional
         0 where a pixel was not observed.
-    grow : bool
-        Whether a psf that fills its box is sought again in a larger one.
     tell : callable, optional
         ``tell(run, count, level, picture, psf)`` is true to stop.
     """
@@ -187,7 +185,7 @@ def search(
         if len(trials) >= RUNS and _agreed(best, trials):
             message = f"{len(trials)} runs, of which two agree"
             break
-        if not waiting and grow and shape is None:
+        if not waiting and shape is None:
             larger = odd(best.candidate.box * GROWTH)
             fills = best.candidate.box >= max(t.candidate.box for t in trials) and _fills(best.psf)
             if fills and larger < min(image.shape) // 2:
