@@ -11,7 +11,7 @@ import math
 import numbers
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from deconv.fft import centred_rfftn, empty, irfftn, rfftn
 from deconv.operators.checks import checked_psf, checked_weights
 from deconv.operators.frame import Frame
 from deconv.operators.masked import masked_solve
+from deconv.saturation import completed
 
 __all__ = ["BOUNDARIES", "Blur"]
 
@@ -56,6 +57,8 @@ class Blur:
     domain : tuple of int
         Shape on which the latent image lives: `shape` if periodic, else a fast FFT shape that holds
         the frame and all it depends on.
+    stride : int
+        1: every pixel of the blurred image is observed (see `StridedBlur`).
     otf : array
         Half spectrum (``rfftn``) of the centred psf on the domain.
     power : array
@@ -85,6 +88,8 @@ class Blur:
     ((64, 64), True)
     """
 
+    stride: ClassVar[int] = 1
+
     psf: Array
     shape: tuple[int, ...]
     boundary: str
@@ -113,6 +118,16 @@ class Blur:
         )
         self._set(otf=centred_rfftn(psf, self.domain))
 
+    @classmethod
+    def assemble(cls, **attributes: Any) -> Blur:
+        """A blur of these attributes (psf, shape, boundary, weights, frame, otf), unchecked.
+
+        For operators that need one whose otf is not that of its psf.
+        """
+        blur = object.__new__(cls)
+        blur._set(**attributes)
+        return blur
+
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -128,9 +143,8 @@ class Blur:
         """The same blur with other `weights`; the spectra are shared."""
         if weights is not None:
             weights = checked_weights(weights, self.shape, self.psf)
-        other = object.__new__(Blur)
-        other._set(**{**self.__dict__, "weights": weights})
-        return other
+        shared = {name: v for name, v in self.__dict__.items() if name != "coverage"}
+        return Blur.assemble(**{**shared, "weights": weights})
 
     @property
     def ndim(self) -> int:
@@ -241,6 +255,24 @@ class Blur:
         )
         return self.image(product, out=out, overwrite=True, framed=to_frame)
 
+    def predict(self, spectrum: Array) -> Array:
+        """What a latent image of half spectrum `spectrum` looks like blurred, on the domain."""
+        return self.image(elementwise(lambda k, s: k * s, self.otf, spectrum), overwrite=True)
+
+    def gather(self, v: Array) -> Array:
+        """Half spectrum of ``correlate(v)``, with `predict` the pair that loops work with."""
+        return elementwise(lambda k, s: k * s, self.adjoint_otf, self.transform(v))
+
+    @cached_property
+    def coverage(self) -> Array:
+        """Share of each latent pixel's light that fell on observed pixels, in [0, 1]."""
+        xp = namespace(self.psf)
+        seen = self.weights
+        if seen is None:
+            ones = np.ones((1,) * (self.psf.ndim - self.ndim) + self.shape)
+            seen = like(ones, self.psf)
+        return xp.clip(self.adjoint(seen), 0.0, 1.0)
+
     def workspace(self, lead: tuple[int, ...]) -> tuple[Array | None, Array | None]:
         """A domain image and a half spectrum to reuse as `out` and `spectrum`; NumPy only."""
         if not is_numpy(self.otf):
@@ -264,6 +296,22 @@ class Blur:
         rho = self.as_penalty(rho, tuple(rhs.shape[: -self.ndim]))
         return elementwise(lambda r, p, q: r / (p + q), rhs, self.power, rho)
 
+    def fit(self, spectrum: Array, v: Array, rho: Any) -> Array:
+        """Half spectrum of ``argmin_x ½‖blur(x) − v‖² + ½ ⟨x − z, rho (x − z)⟩``.
+
+        `spectrum` is that of z, and `v` an image on the domain.
+        """
+        rho = self.as_penalty(rho, tuple(spectrum.shape[: -self.ndim]))
+        # A real reciprocal: a complex division takes ten times as long.
+        return elementwise(
+            lambda k, s, z, p, q: (k * s + q * z) * (1 / (p + q)),
+            self.adjoint_otf,
+            self.transform(v),
+            spectrum,
+            self.power,
+            rho,
+        )
+
     def fill(self, y: Array, x: Array) -> Array:
         """`y` where it was observed, the prediction ``blur(x)`` where not, on the domain.
 
@@ -272,12 +320,15 @@ class Blur:
         """
         return self.mix(y, self.blur(self._lit(x)))
 
-    def mix(self, y: Array, prediction: Array) -> Array:
+    def mix(self, y: Array, prediction: Array, *, clipped: Array | None = None) -> Array:
         """`fill` for a `prediction` already at hand, a blurred image on the domain.
 
-        A NumPy `prediction` is written to.
+        Where `clipped` (boolean, on the frame), y says "at least so much" and gives way to a
+        prediction above it. A NumPy `prediction` is written to.
         """
         seen = self.crop(prediction)
+        if clipped is not None:
+            y = completed(y, seen, clipped)
         if self.weights is not None:
             y = elementwise(lambda w, a, b: b + w * (a - b), self.weights, y, seen)
         return self.frame.replace(prediction, y)
@@ -301,14 +352,7 @@ class Blur:
         """
         if self.exact:
             rho = self.as_penalty(rho, tuple(max(y, z, key=lambda v: v.ndim).shape[: -self.ndim]))
-            rhs = elementwise(
-                lambda k, s, r, t: k * s + r * t,
-                self.adjoint_otf,
-                self.transform(y),
-                rho,
-                self.transform(z),
-            )
-            return self.image(self.solve_spectrum(rhs, rho), overwrite=True)
+            return self.image(self.fit(self.transform(z), y, rho), overwrite=True)
         spectrum = masked_solve(self, y, rho, z=z, start=start, tol=tol, n_iter=n_iter).spectrum
         return self.image(spectrum, overwrite=True)
 

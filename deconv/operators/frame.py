@@ -23,8 +23,14 @@ class Frame:
     origin: tuple[int, ...]
 
     @classmethod
-    def place(cls, shape: tuple[int, ...], size: tuple[int, ...], boundary: str) -> Frame:
-        """The frame of an observed `shape` blurred by a psf of `size`."""
+    def place(
+        cls, shape: tuple[int, ...], size: tuple[int, ...], boundary: str, stride: int = 1
+    ) -> Frame:
+        """The frame of an observed `shape` blurred by a psf of `size`.
+
+        With a `stride`, shape and frame are those of the coarse grid, the psf is on the fine one,
+        and the zero boundary is not served.
+        """
         if boundary == "periodic":
             return cls(shape, shape, (0,) * len(shape))
         pairs = list(zip(shape, size, strict=True))
@@ -33,8 +39,15 @@ class Frame:
             reach = tuple(n + k // 2 for n, k in pairs)
             return cls(shape, fast_shape(reach), (0,) * len(shape))
         # The valid part of a convolution begins size - 1 - size // 2 pixels into the scene.
-        whole = tuple(n + k - 1 for n, k in pairs)
-        return cls(shape, fast_shape(whole), tuple(k - 1 - k // 2 for k in size))
+        origin = tuple(-(-(k - 1 - k // 2) // stride) for k in size)
+        whole = tuple(
+            o + n - (-(k // 2) // stride) for o, (n, k) in zip(origin, pairs, strict=True)
+        )
+        domain = fast_shape(whole)
+        if stride * domain[-1] % 1024 == 0:
+            # Fast on the coarse grid, but not on the fine one (see `fast_shape`).
+            domain = fast_shape((*whole[:-1], domain[-1] + 1))
+        return cls(shape, domain, origin)
 
     @property
     def ndim(self) -> int:

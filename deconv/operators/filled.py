@@ -1,0 +1,70 @@
+"""The regularised solve of an unrolled network: fill, solve, fill, solve, with momentum.
+
+Where pixels are unobserved, ``fill`` then ``solve`` is one step of majorisation-minimisation on
+``½‖W^½ (A x − y)‖² + rho/2 ‖x − z‖²``. A few steps with momentum come as far as conjugate gradients
+do, and their numbers do not depend on the picture as a whole: a tile of it is solved as the whole
+is, nothing waits for an inner product, and a gradient flows through every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deconv.arrays import Array, elementwise
+
+__all__ = ["filled_solve", "nesterov"]
+
+
+def nesterov(steps: int) -> tuple[float, ...]:
+    """Momentum between `steps` steps (Nesterov 1983)."""
+    return tuple(k / (k + 3) for k in range(1, steps))
+
+
+def filled_solve(
+    A: Any,
+    y: Array,
+    rho: Any,
+    z: Array,
+    *,
+    momentum: Sequence[Any] = (),
+    start: Array | None = None,
+    clipped: Array | None = None,
+) -> Array:
+    """Approximate ``A.prox(z, y, rho)`` by ``len(momentum) + 1`` steps of fill and solve.
+
+    A step costs two FFTs. With `exact` operators the first step is the answer, and the only one.
+
+    Parameters
+    ----------
+    A : Blur or StridedBlur
+        The operator.
+    y : array, shape (..., *A.shape)
+        Observed image.
+    rho : float or array
+        As in `Blur.solve`.
+    z : array, shape (..., *A.domain)
+        What the penalty pulls to.
+    momentum : sequence of float or scalar array
+        How far to go on in the direction of each step but the last, 0 to about 1.
+    start : array, optional
+        Where to start, on the domain (default: `z`).
+    clipped : array of bool, shape (..., *A.shape), optional
+        Where the sensor was saturated: see `Blur.mix`.
+
+    Returns
+    -------
+    array, shape (..., *A.domain)
+    """
+    rho = A.as_penalty(rho, tuple(z.shape[: -A.ndim]))
+    pull = A.transform(z)
+    if A.exact and clipped is None:
+        return A.image(A.fit(pull, y, rho), overwrite=True)
+    # The first step has no past; what comes after it starts where the last two lead.
+    past = ahead = pull if start is None else A.transform(start)
+    for forward in (*momentum, None):
+        found = A.fit(pull, A.mix(y, A.predict(ahead), clipped=clipped), rho)
+        if forward is not None:
+            ahead = elementwise(lambda f, p, m: f + m * (f - p), found, past, forward)
+        past = found
+    return A.image(past, overwrite=True)

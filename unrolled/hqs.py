@@ -1,0 +1,287 @@
+"""HQSNet: half-quadratic splitting, unfolded into a network (Zhang et al. 2020, USRNet).
+
+Each iteration fits the data near the last picture, in closed form by the operator, and lets a
+network take out what does not look like a picture::
+
+    z = argmin ||A z - y||^2 + alpha_k ||z - x||^2        the operator's data step
+    x = prior(z, beta_k)                                   a ResUNet, the same in all iterations
+
+with alpha and beta from the noise level by a small network. The published network assumes that
+pictures are periodic. Here the operator says what was observed: pixels beyond the frame, saturated
+and dead ones are filled by what the current estimate predicts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deconv.operators import filled_solve, nesterov
+from deconv.progress import Callback
+from unrolled.restore import restore
+from unrolled.unet import ResUNet
+
+__all__ = ["PRESETS", "HQSConfig", "HQSNet", "HyperParameterNet"]
+
+# Noise that the first iteration removes, and the data's weight (Zhang et al. 2021, DPIR).
+FIRST_NOISE, WEIGHT = 49 / 255, 0.23
+# Below a quarter of a grey level of 255 the schedule takes the noise as that.
+LEAST_NOISE = 0.25 / 255
+
+
+@dataclass(frozen=True)
+class HQSConfig:
+    """What an `HQSNet` is made of; the JSON beside its weights.
+
+    Parameters
+    ----------
+    channels : int
+        Of a picture: 1 or 3.
+    widths, blocks, residual, attention
+        Of the prior, a `ResUNet`.
+    iterations : int
+        Data steps, each followed by the prior.
+    steps : int
+        Fill-and-solve steps of a data step, where pixels are unobserved.
+    hidden : int
+        Width of the hyper-parameter network.
+    schedule : bool
+        Whether alpha and beta are factors on the schedule of DPIR, which they start as, instead of
+        the plain outputs of USRNet.
+    coverage : bool
+        Whether the prior is told, by its noise map, where the picture was not observed.
+    """
+
+    channels: int = 1
+    widths: tuple[int, ...] = (16, 32, 64, 64)
+    blocks: int = 2
+    residual: bool = True
+    attention: bool = False
+    iterations: int = 5
+    steps: int = 6
+    hidden: int = 32
+    schedule: bool = True
+    coverage: bool = True
+
+
+PRESETS = {
+    "tiny": HQSConfig(),
+    "small": HQSConfig(widths=(32, 64, 128, 128), hidden=64),
+    "base": HQSConfig(
+        widths=(64, 128, 256, 512),
+        residual=False,
+        iterations=8,
+        steps=1,
+        hidden=64,
+        schedule=False,
+        coverage=False,
+    ),
+}
+
+
+class HyperParameterNet(nn.Module):
+    """Noise level and stride to alpha and beta of every iteration: three 1 x 1 convolutions.
+
+    With `schedule` the outputs are factors that start at 1 on the schedule of DPIR (Zhang et al.
+    2021): beta falls geometrically from 49/255 to the noise's level and alpha is
+    ``0.23 sigma^2 / beta^2``.
+    """
+
+    def __init__(self, iterations: int, hidden: int = 64, *, schedule: bool = True) -> None:
+        super().__init__()
+        self.iterations, self.schedule = iterations, schedule
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, hidden, 1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, hidden, 1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, 2 * iterations, 1),
+        )
+        if schedule:
+            nn.init.zeros_(self.layers[-1].weight)
+            nn.init.constant_(self.layers[-1].bias, math.log(math.e - 1))  # softplus gives 1
+
+    def forward(self, sigma: Tensor, stride: int = 1) -> tuple[Tensor, Tensor]:
+        """Noise levels (N,) of pictures on [0, 1] to alpha and beta, each (N, iterations)."""
+        inputs = torch.stack([sigma, torch.full_like(sigma, stride)], dim=1)[..., None, None]
+        values = F.softplus(self.layers(inputs))[..., 0, 0] + 1e-6
+        alpha, beta = values.chunk(2, dim=1)
+        if self.schedule:
+            noise = sigma.clamp(min=LEAST_NOISE)[:, None]
+            fade = torch.linspace(0, 1, self.iterations, dtype=sigma.dtype, device=sigma.device)
+            level = FIRST_NOISE * (noise / FIRST_NOISE).clamp(max=1.0) ** fade
+            alpha, beta = alpha * WEIGHT * (noise / level) ** 2, beta * level
+        return alpha, beta
+
+
+class HQSNet(nn.Module):
+    """Half-quadratic splitting with a learned prior, for any psf, noise level and frame.
+
+    Examples
+    --------
+    >>> from deconv.operators import Blur
+    >>> net = HQSNet.preset("tiny")
+    >>> A = Blur(torch.ones(1, 1, 5, 5) / 25, (32, 40))
+    >>> y = torch.rand(2, 1, 32, 40)
+    >>> A.crop(net(y, A, torch.tensor([0.01, 0.03]))).shape
+    torch.Size([2, 1, 32, 40])
+    """
+
+    def __init__(self, config: HQSConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PRESETS["tiny"]
+        self.hyper = HyperParameterNet(config.iterations, config.hidden, schedule=config.schedule)
+        self.prior = ResUNet(
+            config.channels,
+            config.widths,
+            blocks=config.blocks,
+            residual=config.residual,
+            attention=config.attention,
+        )
+        momentum = torch.tensor([nesterov(config.steps)] * config.iterations)
+        self.momentum = nn.Parameter(momentum) if config.steps > 1 else None
+        self.unseen = nn.Parameter(torch.zeros(config.iterations)) if config.coverage else None
+
+    @classmethod
+    def preset(cls, name: str = "tiny", **changes: Any) -> HQSNet:
+        """An untrained network of one of `PRESETS`, with `changes` to its configuration."""
+        if name not in PRESETS:
+            raise ValueError(f"preset {name!r}; expected one of {tuple(PRESETS)}")
+        return cls(replace(PRESETS[name], **changes))
+
+    def forward(
+        self,
+        y: Tensor,
+        A: Any,
+        sigma: Tensor,
+        clipped: Tensor | None = None,
+        tell: Callable[[int, Tensor], bool] | None = None,
+    ) -> Tensor:
+        """Restore observed pictures.
+
+        Parameters
+        ----------
+        y : tensor, shape (N, C, *A.shape)
+            Observed pictures, on [0, 1].
+        A : Blur or StridedBlur
+            The operator; its psf and weights broadcast to (N, C, ...).
+        sigma : tensor, shape (N,)
+            Standard deviation of the noise.
+        clipped : tensor of bool, shape (N, C or 1, *A.shape), optional
+            Where y is at the sensor's limit, and the light may have been more.
+        tell : callable, optional
+            ``tell(iteration, x)`` with the latent pictures after each iteration; true ends them.
+
+        Returns
+        -------
+        tensor, shape (N, C, *A.domain)
+            Latent pictures; ``A.crop`` cuts the observed frame.
+        """
+        mixed = torch.is_autocast_enabled(y.device.type)
+        # Spectra and their quotients need float32 whatever the prior runs in.
+        with torch.autocast(y.device.type, enabled=False):
+            alpha, beta = self.hyper(sigma.to(y.dtype), getattr(A, "stride", 1))
+            x = A.embed(y)
+            hidden = None if self.unseen is None else 1 - _coverage(A, clipped)
+            for k in range(self.config.iterations):
+                momentum = () if self.momentum is None else self.momentum[k]
+                z = filled_solve(A, y, alpha[:, k], x, momentum=momentum, clipped=clipped)
+                noise = beta[:, k, None, None, None]
+                if hidden is not None:
+                    noise = noise + self.unseen[k] * hidden
+                with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=mixed):
+                    x = self.prior(z, noise)
+                if tell is not None and tell(k + 1, x):
+                    break
+        return x
+
+    def restore(
+        self,
+        image: Any,
+        psf: Any,
+        *,
+        sigma: Any = None,
+        weights: Any = None,
+        stride: int = 1,
+        boundary: str = "unknown",
+        saturation: float | str | None = None,
+        channel_axis: int | None = None,
+        colours: str = "opponent",
+        tile: int | None = 1024,
+        callback: Callback | None = None,
+    ) -> Any:
+        """Restore a picture of any unit and size.
+
+        Parameters
+        ----------
+        image : array (Y, X), or with a channel axis
+            Observed picture, NumPy or torch, in any unit. NaN is unobserved.
+        psf : array or operator
+            The point spread function, with or without the channel axis; or a `Blur`.
+        sigma : float or array (C,), optional
+            Standard deviation of the noise in the image's unit; estimated if not given.
+        weights : array, optional
+            In [0, 1], of the image's shape with or without the channel axis; 0 is unobserved.
+        stride : int
+            The picture was blurred and then every so-manieth pixel kept, the first of each block:
+            the result is so many times as large, and the psf belongs to its finer grid.
+        boundary : {"unknown", "periodic", "zero"}
+            What lies beyond the frame; see `deconv.operators.Blur`.
+        saturation : float, "auto" or None
+            Level at which the sensor clips; see `deconv.tv`.
+        channel_axis : int, optional
+            Axis of colours, or of separate images.
+        colours : {"opponent", "separate"}
+            How a network of one channel restores three: as their mean and two differences, which
+            is better for colours, or one by one, which is right for separate images.
+        tile : int, optional
+            Larger pictures are restored in overlapping tiles of about so many pixels, which bounds
+            the memory; None for none. With a stride or a known boundary there are none.
+        callback : callable, optional
+            Called with a `deconv.progress.State` after each iteration; StopIteration ends the work
+            and returns what is restored.
+
+        Returns
+        -------
+        array
+            Of the image's shape (`stride` times as large), namespace, floating dtype and scale;
+            computed in the float32 of the network. No gradient flows through it; `forward` has one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For bad input, naming the argument, before any work is done.
+        """
+        device = next(self.parameters()).device
+        return restore(
+            self,
+            image,
+            psf,
+            together=self.config.channels,
+            n_iter=self.config.iterations,
+            device=device,
+            sigma=sigma,
+            weights=weights,
+            stride=stride,
+            boundary=boundary,
+            saturation=saturation,
+            channel_axis=channel_axis,
+            colours=colours,
+            tile=tile,
+            callback=callback,
+        )
+
+
+def _coverage(A: Any, clipped: Tensor | None) -> Tensor:
+    """`A.coverage`, (N, 1, *A.domain), with clipped pixels unobserved."""
+    if clipped is not None:
+        seen = (~clipped.any(dim=1, keepdim=True)).to(A.psf.dtype)
+        A = A.reweighted(seen if A.weights is None else seen * A.weights)
+    coverage: Tensor = A.coverage
+    return coverage.amin(dim=1, keepdim=True)

@@ -1,0 +1,83 @@
+"""What a training run writes down: loss.csv and scores.csv always, TensorBoard where installed."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Log"]
+
+COLUMNS = ("step", "loss", "lr", "norm", "seconds")
+
+
+class Log:
+    """loss.csv and scores.csv of a run, and TensorBoard's files where it is installed."""
+
+    def __init__(self, run: Path, first: int, *, enabled: bool) -> None:
+        self.run, self.enabled = run, enabled
+        self.board: Any = None
+        if not enabled:
+            return
+        run.mkdir(parents=True, exist_ok=True)
+        for name in ("loss.csv", "scores.csv"):
+            _cut(run / name, first)
+        self.file = open(run / "loss.csv", "a", newline="")
+        self.writer = csv.writer(self.file)
+        if first == 0:
+            self.writer.writerow(COLUMNS)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(run / "board", purge_step=first)
+        except ImportError:
+            pass
+
+    def row(self, step: int, loss: float, lr: float, norm: float, seconds: float) -> None:
+        """One optimiser step."""
+        if not self.enabled:
+            return
+        # All digits: a continued run is compared with an uninterrupted one.
+        self.writer.writerow((step, repr(loss), f"{lr:.4g}", f"{norm:.4g}", f"{seconds:.1f}"))
+        if self.board and step % 10 == 0:
+            self.board.add_scalar("loss", loss, step)
+            self.board.add_scalar("lr", lr, step)
+
+    def scores(self, step: int, scores: dict[str, float]) -> None:
+        """One validation, which is printed too."""
+        path = self.run / "scores.csv"
+        new = not path.exists()
+        with open(path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(("step", *scores))
+            writer.writerow((step, *(f"{v:.4f}" for v in scores.values())))
+        print(f"step {step}: " + ", ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
+        for name, value in scores.items() if self.board else ():
+            self.board.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if self.enabled:
+            self.file.flush()
+
+    def close(self) -> None:
+        """End the files."""
+        if self.enabled:
+            self.file.close()
+        if self.board:
+            self.board.close()
+
+
+def _cut(path: Path, step: int) -> None:
+    """Drop the rows after `step`, which a continued run writes again."""
+    if not path.exists():
+        return
+    with open(path, newline="") as file:
+        head, *rows = list(csv.reader(file)) or [[]]
+    kept = [row for row in rows if row and int(row[0]) <= step]
+    if step == 0:
+        path.unlink()
+        return
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([head, *kept])

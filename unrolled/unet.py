@@ -1,0 +1,160 @@
+"""The prior network of the unrolled solvers: a bias-free residual U-Net that knows the noise level.
+
+Without biases and norms the network is positively homogeneous in picture and noise map together:
+``P(c x, c sigma) = c P(x, sigma)`` for c > 0, so a level that it was never trained on is no new
+problem (Mohan et al. 2020, "Robust and interpretable blind image denoising").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["ResUNet"]
+
+
+def _conv(inputs: int, outputs: int, size: int = 3, **options: Any) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False, **options)
+
+
+class ResBlock(nn.Module):
+    """``x + conv(relu(conv(x)))``."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = _conv(width, width), _conv(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        return x + self.second(F.relu(self.first(x)))
+
+
+class ChannelAttention(nn.Module):
+    """Self-attention across channels, at a cost linear in pixels (Zamir et al. 2022, Restormer).
+
+    Its output gain starts at 0, so the block starts as the identity. The attention map looks at
+    the whole picture: tiles of it then see different maps.
+    """
+
+    def __init__(self, width: int, heads: int = 4) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width={width}; expected a multiple of the {heads} heads")
+        self.heads = heads
+        self.qkv = nn.Sequential(
+            _conv(width, 3 * width, 1), _conv(3 * width, 3 * width, groups=3 * width)
+        )
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.project = _conv(width, width, 1)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        q, k, v = (
+            part.flatten(2).unflatten(1, (self.heads, -1)) for part in self.qkv(x).chunk(3, dim=1)
+        )
+        q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
+        mixed = torch.softmax(q @ k.mT * self.temperature, dim=-1) @ v
+        return x + self.gain * self.project(mixed.flatten(1, 2).unflatten(2, x.shape[-2:]))
+
+
+class ResUNet(nn.Module):
+    """U-Net of residual blocks on three scales below the picture's own (Zhang et al. 2020, USRNet).
+
+    Parameters
+    ----------
+    channels : int
+        Of the picture: 1 or 3.
+    widths : sequence of int
+        Feature channels of each scale, finest first.
+    blocks : int
+        Residual blocks at each scale, on the way down, in the body and on the way up.
+    residual : bool
+        Whether the network predicts what to add to the picture, starting from nothing. USRNet
+        predicts the picture.
+    attention : bool
+        Whether a self-attention block follows the body. It starts as the identity.
+
+    Notes
+    -----
+    Any size is taken: the picture is continued by its edge pixels to a multiple of the coarsest
+    scale's stride and the result cropped. ``forward(x, sigma)`` is also a denoiser: `sigma` is the
+    noise's standard deviation in the unit of x, a number, one per sample, or a map. A picture on
+    [0, 1] is what it was trained for.
+
+    Examples
+    --------
+    >>> net = ResUNet(1, (8, 8), blocks=1)
+    >>> net(torch.zeros(2, 1, 13, 10), 0.1).shape
+    torch.Size([2, 1, 13, 10])
+    """
+
+    def __init__(
+        self,
+        channels: int = 1,
+        widths: Sequence[int] = (16, 32, 64, 64),
+        *,
+        blocks: int = 2,
+        residual: bool = True,
+        attention: bool = False,
+    ) -> None:
+        super().__init__()
+        self.channels, self.residual = channels, residual
+        self.head = _conv(channels + 1, widths[0])
+        self.down = nn.ModuleList()
+        self.up = nn.ModuleList()
+        for fine, coarse in pairwise(widths):
+            shrink = nn.Conv2d(fine, coarse, 2, stride=2, bias=False)
+            grow = nn.ConvTranspose2d(coarse, fine, 2, stride=2, bias=False)
+            self.down.append(nn.Sequential(*(ResBlock(fine) for _ in range(blocks)), shrink))
+            self.up.append(nn.Sequential(grow, *(ResBlock(fine) for _ in range(blocks))))
+        body: list[nn.Module] = [ResBlock(widths[-1]) for _ in range(blocks)]
+        if attention:
+            body.append(ChannelAttention(widths[-1]))
+        self.body = nn.Sequential(*body)
+        self.tail = _conv(widths[0], channels)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                nn.init.orthogonal_(module.weight, gain=0.5)
+        if residual:
+            nn.init.zeros_(self.tail.weight)
+
+    @property
+    def stride(self) -> int:
+        """Of the coarsest scale, in pixels."""
+        return int(2 ** len(self.down))
+
+    @property
+    def reach(self) -> int:
+        """Pixels on each side that a result depends on."""
+        reach = 2  # head and tail
+        for level, stage in enumerate([*self.down, self.body, *self.up]):
+            level = min(level, 2 * len(self.down) - level)
+            reach += 2**level * (2 * sum(isinstance(m, ResBlock) for m in stage) + 1)
+        return reach
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Clean picture (N, channels, H, W) of `x` with white noise of `sigma`."""
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        if sigma.ndim < 4:
+            sigma = sigma.reshape(-1, 1, 1, 1)
+        sigma = sigma.expand(x.shape[0], 1, *x.shape[-2:])
+        height, width = x.shape[-2:]
+        stacked = torch.cat([x, sigma], dim=1)
+        gaps = (-width % self.stride, -height % self.stride)
+        if any(gaps):
+            stacked = F.pad(stacked, (0, gaps[0], 0, gaps[1]), mode="replicate")
+        stacked = stacked.contiguous(memory_format=torch.channels_last)
+        features = [self.head(stacked)]
+        for stage in self.down:
+            features.append(stage(features[-1]))
+        deep = self.body(features[-1])
+        for stage in reversed(self.up):
+            deep = stage(deep + features.pop())
+        clean = self.tail(deep + features.pop())[..., :height, :width].to(x.dtype)
+        return x + clean if self.residual else clean
