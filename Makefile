@@ -34,7 +34,7 @@ docs: .venv/.docs
 	touch $@
 
 .venv/.test: $(NEEDS) | .venv/bin/python
-	$(INSTALL) ".[unrolled,fast,test]"
+	$(INSTALL) ".[unrolled,train,export,fast,test]"
 	touch $@
 
 .venv/.docs: $(NEEDS) | .venv/bin/python

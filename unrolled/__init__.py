@@ -1,1 +1,38 @@
-"""The learned half: networks unrolled from the solvers of `deconv`, on the same operators."""
+"""The learned half: networks unrolled from the solvers of `deconv`, on the same operators.
+
+The public names are those below. Each is loaded when it is first asked for, so that a look at the
+registry of methods does not load PyTorch.
+"""
+
+import importlib
+from typing import Any
+
+# Where each public name lives.
+_HOMES = {
+    "HQSConfig": "hqs",
+    "HQSNet": "hqs",
+    "HyperParameterNet": "hqs",
+    "Recipe": "synthesis",
+    "ResUNet": "unet",
+    "Synthesis": "synthesis",
+    "export_prior": "export",
+    "from_usrnet": "usrnet",
+}
+
+__all__ = [
+    "HQSConfig",
+    "HQSNet",
+    "HyperParameterNet",
+    "Recipe",
+    "ResUNet",
+    "Synthesis",
+    "export_prior",
+    "from_usrnet",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unrolled' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"unrolled.{_HOMES[name]}"), name)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from deconv.operators import filled_solve, nesterov
 from deconv.progress import Callback
+from unrolled import weights
 from unrolled.restore import restore
 from unrolled.unet import ResUNet
 
@@ -154,6 +156,19 @@ class HQSNet(nn.Module):
         if name not in PRESETS:
             raise ValueError(f"preset {name!r}; expected one of {tuple(PRESETS)}")
         return cls(replace(PRESETS[name], **changes))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | PathLike[str] = "hqs-gray") -> HQSNet:
+        """A trained network: "hqs-gray" or "hqs-color" of the package, a file, or its folder.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, or its contents are not those of an `HQSNet`; see
+            `unrolled.weights.load`.
+        """
+        name_or_path = weights.describe(name_or_path).get("alias", name_or_path)
+        return weights.load(name_or_path, cls)
 
     def forward(
         self,
