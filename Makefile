@@ -30,7 +30,7 @@ docs: .venv/.docs
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: $(NEEDS) | .venv/bin/python
-	$(INSTALL) ".[fast]"
+	$(INSTALL) ".[fast,unrolled]"
 	touch $@
 
 .venv/.test: $(NEEDS) | .venv/bin/python

@@ -103,7 +103,7 @@ def scenes(name: str) -> list[np.ndarray]:
         pictures = kodak() + [grey(io.imread(file)) for file in files]
         return [EXPOSURE * _middle(picture) for picture in pictures]
     every = 4 if name.startswith("cbsd68") else 1
-    return photographs(name.partition(" ")[0], every=every, colour=name in COLOUR)
+    return photographs(name.partition(" ")[0], every=every, colour=name.endswith("in colour"))
 
 
 @cache

@@ -8,12 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from deconv import blind, figures, metrics, psf
+from deconv import blind, figures, methods, metrics, psf
 from deconv.picture import DISPLAY_GAMMA, from_linear, to_linear
 from deconv.plug_and_play import plug_and_play
 from deconv.richardson_lucy import richardson_lucy
@@ -26,6 +27,8 @@ __all__ = ["Row", "clock", "run", "synthetic"]
 # 10, 20, 30 iterations. Its Richardson-Lucy divides by black pixels unless told not to.
 BALANCE, ITERATIONS, EPSILON = 0.02, 30, 1e-3
 NOISE = 0.01
+# The trained network, a row where PyTorch is installed.
+LEARNED = "unrolled hqs"
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def synthetic(path: Path) -> list[Row]:
         channels = np.moveaxis(np.pad(blurred, ((y, y), (x, x), (0, 0)), mode="reflect"), -1, 0)
         return np.stack([method(channel)[y:-y, x:-x] for channel in channels], axis=-1)
 
-    methods: dict[str, Callable[[], Any]] = {
+    restorers: dict[str, Callable[[], Any]] = {
         "scikit-image wiener": lambda: framed(
             lambda c: restoration.wiener(c, kernel, BALANCE, clip=False)
         ),
@@ -121,17 +124,20 @@ def synthetic(path: Path) -> list[Row]:
         "deconv richardson_lucy": lambda: richardson_lucy(blurred, kernel, channel_axis=-1),
         "deconv tv": lambda: tv(blurred, kernel, channel_axis=-1),
         "deconv plug_and_play": lambda: plug_and_play(blurred, kernel, channel_axis=-1),
+        LEARNED: lambda: methods.get("hqs").function(blurred, kernel, channel_axis=-1),
     }
+    if not (find_spec("torch") and find_spec("safetensors")):
+        del restorers[LEARNED]
     rows = [_score("blurred", truth, blurred, 0.0)]
     pictures = {f"blurred, {rows[0].psnr:.1f} dB": blurred}
-    for name, method in methods.items():
+    for name, method in restorers.items():
         start = time.perf_counter()
         restored = method()
         rows.append(_score(name, truth, restored, time.perf_counter() - start))
         pictures[f"{name}, {rows[-1].psnr:.1f} dB"] = restored
     # The order of the grid puts each method of ours under its counterpart.
     titles = list(pictures)
-    order = [titles[i] for i in (0, 1, 3, 5)] + ["truth"] + [titles[i] for i in (2, 4, 6)]
+    order = [titles[i] for i in (0, 1, 3, 5)] + ["truth"] + [titles[i] for i in (2, 4, -1)]
     cut = (slice(0, 300), slice(80, 380))
     figures.before_after(
         {title: (truth if title == "truth" else pictures[title])[cut] for title in order},

@@ -81,11 +81,13 @@ class Parameter:
         >>> Parameter("n_iter", "Iterations.", "int", low=1).read("30")
         30
         """
+        if value in self.choices:
+            return value
         if isinstance(value, str) and value.lower() in ("none", "auto") and self.default is None:
             return None
         if value is None and self.default is None:
             return None
-        if self.kind == "choice" or value in self.choices:
+        if self.kind == "choice":
             return choose(value, self.choices, self.name)
         if self.kind == "bool":
             known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

@@ -56,7 +56,8 @@ def plug_and_play(
     denoise : {"dct", "nl_means", "tv"} or callable
         ``denoise(v, sigma)`` returns v without the white noise of standard deviation sigma. v has
         the image's unit and namespace, its channels first if there are any, and the shape of the
-        operator's domain. The names are those of `deconv.denoisers`.
+        operator's domain. The names are those of `deconv.denoisers`; the method `denoise` of an
+        `unrolled.ResUNet` is a callable.
     n_iter : int
         Stages.
     steps : int

@@ -36,3 +36,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'unrolled' has no attribute {name!r}")
     return getattr(importlib.import_module(f"unrolled.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """What is loaded, and what can be."""
+    return sorted({*globals(), *__all__})

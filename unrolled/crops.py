@@ -24,7 +24,8 @@ DRAWN = 24
 def load_pictures(folder: str | Path, *, least: int = 96) -> list[Tensor]:
     """Every picture under `folder`, in the order of its name, as uint8 (3, H, W).
 
-    Pictures with a side below `least` pixels are left out.
+    Grey pictures get three equal channels; transparency is dropped. What has a side below `least`
+    pixels, or is not of 8 bits, is left out.
 
     Raises
     ------
@@ -33,19 +34,25 @@ def load_pictures(folder: str | Path, *, least: int = 96) -> list[Tensor]:
     """
     from skimage import io
 
-    found = []
-    for path in sorted(Path(folder).rglob("*")):
-        if path.suffix.lower() in SUFFIXES:
-            picture = np.asarray(io.imread(path))
-            if picture.ndim == 2:
-                picture = np.stack([picture] * 3, axis=-1)
-            if picture.dtype == np.uint8 and min(picture.shape[:2]) >= least:
-                found.append(torch.from_numpy(picture[..., :3].transpose(2, 0, 1).copy()))
+    paths = (p for p in sorted(Path(folder).rglob("*")) if p.suffix.lower() in SUFFIXES)
+    pictures = (_rgb(np.asarray(io.imread(path))) for path in paths if path.is_file())
+    found = [p for p in pictures if p is not None and min(p.shape[-2:]) >= least]
     if not found:
         raise FileNotFoundError(
             f"{folder} holds no 8-bit picture of at least {least} x {least} pixels"
         )
     return found
+
+
+def _rgb(picture: np.ndarray) -> Tensor | None:
+    """An 8-bit picture (H, W) or (H, W, 1 to 4) as uint8 (3, H, W); None for any other array."""
+    if picture.ndim == 2:
+        picture = picture[..., None]
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] > 4:
+        return None
+    grey = picture.shape[-1] < 3
+    picture = picture[..., :1].repeat(3, axis=-1) if grey else picture[..., :3]
+    return torch.from_numpy(picture.transpose(2, 0, 1).copy())
 
 
 class Crops:
@@ -78,6 +85,8 @@ class Crops:
         seed: int = 0,
         device: Any = "cpu",
     ) -> None:
+        if not pictures:
+            raise ValueError("pictures: there are none; expected at least one")
         least = min(min(p.shape[-2:]) for p in pictures)
         if least < side:
             raise ValueError(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -23,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deconv.arrays import whole
 from deconv.operators import filled_solve, nesterov
 from deconv.progress import Callback
 from unrolled import weights
@@ -176,7 +178,9 @@ class HQSNet(nn.Module):
         A: Any,
         sigma: Tensor,
         clipped: Tensor | None = None,
+        *,
         tell: Callable[[int, Tensor], bool] | None = None,
+        tile: int | None = None,
     ) -> Tensor:
         """Restore observed pictures.
 
@@ -192,15 +196,21 @@ class HQSNet(nn.Module):
             Where y is at the sensor's limit, and the light may have been more.
         tell : callable, optional
             ``tell(iteration, x)`` with the latent pictures after each iteration; true ends them.
+        tile : int, optional
+            The prior works in tiles of about so many pixels: see `ResUNet.tiled`.
 
         Returns
         -------
         tensor, shape (N, C, *A.domain)
             Latent pictures; ``A.crop`` cuts the observed frame.
         """
-        mixed = torch.is_autocast_enabled(y.device.type)
+        kind = y.device.type
+        mixed = {
+            "enabled": torch.is_autocast_enabled(kind),
+            "dtype": torch.get_autocast_dtype(kind),
+        }
         # Spectra and their quotients need float32 whatever the prior runs in.
-        with torch.autocast(y.device.type, enabled=False):
+        with torch.autocast(kind, enabled=False):
             alpha, beta = self.hyper(sigma.to(y.dtype), getattr(A, "stride", 1))
             x = A.embed(y)
             hidden = None if self.unseen is None else 1 - _coverage(A, clipped)
@@ -210,8 +220,11 @@ class HQSNet(nn.Module):
                 noise = beta[:, k, None, None, None]
                 if hidden is not None:
                     noise = noise + self.unseen[k] * hidden
-                with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=mixed):
-                    x = self.prior(z, noise)
+                with torch.autocast(kind, **mixed):
+                    if tile is None:
+                        x = self.prior(z, noise)
+                    else:
+                        x = self.prior.tiled(z, noise, tile)
                 if tell is not None and tell(k + 1, x):
                     break
         return x
@@ -256,8 +269,9 @@ class HQSNet(nn.Module):
             How a network of one channel restores three: as their mean and two differences, which
             is better for colours, or one by one, which is right for separate images.
         tile : int, optional
-            Larger pictures are restored in overlapping tiles of about so many pixels, which bounds
-            the memory; None for none. With a stride or a known boundary there are none.
+            The prior sees larger pictures in overlapping tiles of about so many pixels, which
+            bounds the memory of its features; None for none. Data steps see the whole picture, so
+            tiles leave no seams.
         callback : callable, optional
             Called with a `deconv.progress.State` after each iteration; StopIteration ends the work
             and returns what is restored.
@@ -273,14 +287,15 @@ class HQSNet(nn.Module):
         TypeError, ValueError
             For bad input, naming the argument, before any work is done.
         """
-        device = next(self.parameters()).device
+        if tile is not None:
+            tile = whole(tile, "tile", low=1)
         return restore(
-            self,
+            partial(self, tile=tile),
             image,
             psf,
             together=self.config.channels,
             n_iter=self.config.iterations,
-            device=device,
+            device=next(self.parameters()).device,
             sigma=sigma,
             weights=weights,
             stride=stride,
@@ -288,15 +303,14 @@ class HQSNet(nn.Module):
             saturation=saturation,
             channel_axis=channel_axis,
             colours=colours,
-            tile=tile,
             callback=callback,
         )
 
 
 def _coverage(A: Any, clipped: Tensor | None) -> Tensor:
-    """`A.coverage`, (N, 1, *A.domain), with clipped pixels unobserved."""
+    """`A.coverage` with clipped pixels unobserved; broadcasts to (N, 1, *A.domain)."""
     if clipped is not None:
         seen = (~clipped.any(dim=1, keepdim=True)).to(A.psf.dtype)
         A = A.reweighted(seen if A.weights is None else seen * A.weights)
     coverage: Tensor = A.coverage
-    return coverage.amin(dim=1, keepdim=True)
+    return coverage.amin(dim=-3, keepdim=True) if coverage.ndim > 2 else coverage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,17 @@ COLUMNS = ("step", "loss", "lr", "norm", "seconds")
 
 
 class Log:
-    """loss.csv and scores.csv of a run, and TensorBoard's files where it is installed."""
+    """loss.csv and scores.csv of a run, and TensorBoard's files where it is installed.
+
+    Parameters
+    ----------
+    run : path
+        Folder of the run.
+    first : int
+        Steps done already; what the files say of later ones is dropped.
+    enabled : bool
+        Whether this process writes; of several, one does.
+    """
 
     def __init__(self, run: Path, first: int, *, enabled: bool) -> None:
         self.run, self.enabled = run, enabled
@@ -22,9 +33,10 @@ class Log:
         run.mkdir(parents=True, exist_ok=True)
         for name in ("loss.csv", "scores.csv"):
             _cut(run / name, first)
-        self.file = open(run / "loss.csv", "a", newline="")
+        # Line by line, so that a run killed after its state was saved lacks no row of it.
+        self.file = open(run / "loss.csv", "a", newline="", buffering=1)
         self.writer = csv.writer(self.file)
-        if first == 0:
+        if self.file.tell() == 0:
             self.writer.writerow(COLUMNS)
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -56,11 +68,6 @@ class Log:
         for name, value in scores.items() if self.board else ():
             self.board.add_scalar(name, value, step)
 
-    def flush(self) -> None:
-        """Write what is buffered."""
-        if self.enabled:
-            self.file.flush()
-
     def close(self) -> None:
         """End the files."""
         if self.enabled:
@@ -71,13 +78,14 @@ class Log:
 
 def _cut(path: Path, step: int) -> None:
     """Drop the rows after `step`, which a continued run writes again."""
+    if step == 0:
+        path.unlink(missing_ok=True)
     if not path.exists():
         return
     with open(path, newline="") as file:
-        head, *rows = list(csv.reader(file)) or [[]]
-    kept = [row for row in rows if row and int(row[0]) <= step]
-    if step == 0:
-        path.unlink()
-        return
-    with open(path, "w", newline="") as file:
-        csv.writer(file).writerows([head, *kept])
+        rows = list(csv.reader(file))
+    whole = (row for row in rows[1:] if len(row) == len(rows[0]))
+    kept = [row for row in whole if int(row[0]) <= step]
+    with open(path.with_suffix(".new"), "w", newline="") as file:
+        csv.writer(file).writerows([*rows[:1], *kept])
+    os.replace(path.with_suffix(".new"), path)

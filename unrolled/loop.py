@@ -1,8 +1,8 @@
 """The training loop: batches by step, one state file, exact resume.
 
 A sample depends on the seed and its own index, so where a run stands is one number, the step. The
-state file holds it with the weights, their average, the optimiser, the schedule and the random
-generators; a run that was killed goes on to the same loss curve.
+state file holds it with the weights, their average, the optimiser and the random generators; a run
+that was killed goes on to the same loss curve.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,7 +119,7 @@ def train(
     ValueError
         If the batch cannot be shared out evenly, or the folder holds the state of another network.
     FloatingPointError
-        If the loss is not finite.
+        If the loss or its gradient is not finite; the state last saved is from before.
     """
     fabric = fabric or launched(config)
     world, rank = fabric.world_size, fabric.global_rank
@@ -128,34 +129,40 @@ def train(
         _Objective(model, loss, config.mixed),
         torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.99)),
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: learning_rate(k, config))
     average = AveragedModel(model, multi_avg_fn=_averaging(config.ema))
-    parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
+    parts = {"model": model, "average": average, "optimizer": optimizer}
     first = _restore(config.run / "state.pt", parts, config)
-    log = Log(config.run, first, enabled=fabric.is_global_zero)
     share = config.batch // world
     began = time.perf_counter()
-    for step in range(first, config.steps):
-        begin = step * config.batch + rank * share
-        value = objective(samples.batch(step, range(begin, begin + share)))
-        optimizer.zero_grad()
-        fabric.backward(value)
-        norm = fabric.clip_gradients(objective, optimizer, max_norm=config.clip)
-        rate = optimizer.param_groups[0]["lr"]
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(model)
-        mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))
-        if not math.isfinite(mean):
-            raise FloatingPointError(f"the loss is {mean} at step {step + 1}")
-        log.row(step + 1, mean, rate, float(norm), time.perf_counter() - began)
-        last = step + 1 == config.steps
-        if last or (step + 1) % config.save == 0:
-            _save(config.run / "state.pt", parts, step + 1, config, fabric)
-            log.flush()
-        if validation and fabric.is_global_zero and (last or (step + 1) % config.validate == 0):
-            log.scores(step + 1, validation(average.module, step + 1))
-    log.close()
+    with closing(Log(config.run, first, enabled=fabric.is_global_zero)) as log:
+        for step in range(first, config.steps):
+            rate = config.lr * learning_rate(step, config)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            begin = step * config.batch + rank * share
+            value = objective(samples.batch(step, range(begin, begin + share)))
+            optimizer.zero_grad()
+            fabric.backward(value)
+            norm = float(
+                fabric.clip_gradients(
+                    objective, optimizer, max_norm=config.clip, error_if_nonfinite=False
+                )
+            )
+            mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))
+            done = step + 1
+            if not math.isfinite(mean + norm):
+                raise FloatingPointError(
+                    f"at step {done} the loss is {mean} and its gradient has a norm of {norm}"
+                )
+            optimizer.step()
+            average.update_parameters(model)
+            log.row(done, mean, rate, norm, time.perf_counter() - began)
+            last = done == config.steps
+            # Scores first: a run killed between the two makes them again.
+            if validation and fabric.is_global_zero and (last or done % config.validate == 0):
+                log.scores(done, validation(average.module, done))
+            if last or done % config.save == 0:
+                _save(config.run / "state.pt", parts, done, config, fabric)
     return average.module
 
 
@@ -225,10 +232,11 @@ def _restore(path: Path, parts: dict[str, Any], config: TrainConfig) -> int:
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
     for name in ("seed", "batch"):
-        if state[name] != getattr(config, name):
+        own = getattr(config, name)
+        if state.get(name, own) != own:
             raise ValueError(
-                f"{path} was trained with {name}={state[name]}; got {getattr(config, name)}: go on "
-                f"with the same, or choose another run folder"
+                f"{path} was trained with {name}={state[name]}; got {own}: go on with the same, or "
+                f"choose another run folder"
             )
     try:
         for name, part in parts.items():
@@ -237,5 +245,6 @@ def _restore(path: Path, parts: dict[str, Any], config: TrainConfig) -> int:
         raise ValueError(f"{path} is the state of another network: {error}") from error
     torch.set_rng_state(state["rng"])
     if "cuda_rng" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
+        # The run may go on with fewer devices.
+        torch.cuda.set_rng_state_all(state["cuda_rng"][: torch.cuda.device_count()])
     return int(state["step"])

@@ -27,9 +27,8 @@ def latent_l1(model: nn.Module, batch: Batch) -> Tensor:
     A, sharp = batch.A, batch.sharp
     x = model(batch.observed, A, batch.sigma, batch.clipped)
     inside = A.frame.pad(torch.ones(A.frame.shape, dtype=x.dtype, device=x.device))
-    weight = (inside + (1 - inside) * A.coverage).detach()
+    weight = (inside + (1 - inside) * A.coverage).detach().expand_as(x)
     if batch.clipped is not None:
         x, sharp = x.clamp(max=1), sharp.clamp(max=1)
-    error = weight * (x - sharp).abs()
-    total = weight.expand(len(x), 1, *x.shape[-2:]).sum((-3, -2, -1))
-    return (error.mean(1).sum((-2, -1)) / total).mean()
+    axes = (-3, -2, -1)
+    return ((weight * (x - sharp).abs()).sum(axes) / weight.sum(axes)).mean()

@@ -59,11 +59,12 @@ def hqs(
 def _network(name: str) -> Any:
     try:
         from unrolled.hqs import HQSNet
+
+        return HQSNet.from_pretrained(name)
     except ImportError as error:
         raise ImportError(
             f"hqs needs PyTorch and safetensors ({error}): pip install 'deconv[unrolled]'"
         ) from error
-    return HQSNet.from_pretrained(name)
 
 
 HQS = Method(

@@ -12,12 +12,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["COLOURS", "Planes", "Row", "rows_of"]
+__all__ = ["COLOURS", "Planes", "Row", "rows_of", "unit_range"]
 
 COLOURS = ("opponent", "separate")
 # Mean and differences of three colours on [0, 1]: orthogonal rows keep white noise independent.
 OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
 MIDDLE = np.array([0.0, 0.5, 0.5])
+
+
+def unit_range(values: Any, sigma: float) -> tuple[float, float]:
+    """Offset and unit that put an array on [0, 1]; the unit is 0 where all values are the same.
+
+    Noise widens a picture's range, by about four times its standard deviation.
+    """
+    low, high = float(values.min()), float(values.max())
+    spread = min(2 * sigma, 0.25 * (high - low))
+    return low + spread, high - low - 2 * spread
 
 
 @dataclass(frozen=True)
@@ -30,26 +40,16 @@ class Planes:
     weights: np.ndarray | None = None
     clipped: np.ndarray | None = None
 
-    def cut(self, region: tuple[slice, ...]) -> Planes:
-        """The part of a tile."""
-        place = (slice(None), *region)
-        weights, clipped = (None if p is None else p[place] for p in (self.weights, self.clipped))
-        return Planes(self.y[place], self.psf, self.sigma, weights, clipped)
-
     def range(self) -> tuple[float, float]:
-        """Offset and unit that put the planes on [0, 1].
-
-        Noise widens a picture's range, by about four times its standard deviation.
-        """
+        """`unit_range` of what was observed; 0 and 0 where nothing was."""
         seen = self.y
         if self.weights is not None:
             seen = seen[np.broadcast_to(self.weights > 0, seen.shape)]
-        low, high = float(seen.min()), float(seen.max())
-        spread = min(2 * self.sigma, 0.25 * (high - low))
-        return low + spread, (high - low - 2 * spread) or 1.0
+        return unit_range(seen, self.sigma) if seen.size else (0.0, 0.0)
 
     def scaled(self, offset: float, unit: float) -> Planes:
         """``(y - offset) / unit``, in float32."""
+        unit = unit or 1.0
         y = ((self.y - offset) / unit).astype(np.float32)
         return Planes(y, self.psf, self.sigma / unit, self.weights, self.clipped)
 
@@ -65,10 +65,21 @@ def rows_of(planes: list[Planes], together: int, colours: str, pedestal: bool) -
     """What goes through the network one after the other."""
     if together > 1:
         return [_whole(_joined(planes), pedestal)]
-    same = all(np.array_equal(p.psf, planes[0].psf) for p in planes)
-    if len(planes) == 3 and colours == "opponent" and same:
+    if colours == "opponent" and _are_colours(planes):
         return _opponent(_joined(planes), pedestal)
     return [_whole(p, pedestal, i) for i, p in enumerate(planes)]
+
+
+def _share_psf(planes: list[Planes]) -> bool:
+    return all(np.array_equal(p.psf, planes[0].psf) for p in planes)
+
+
+def _are_colours(planes: list[Planes]) -> bool:
+    """Whether these are three colours, blurred alike and mostly seen at the same pixels."""
+    if len(planes) != 3 or not _share_psf(planes):
+        return False
+    weights = [p.weights for p in planes if p.weights is not None]
+    return not weights or np.min(weights, axis=0).sum() >= 0.5 * np.mean(weights, axis=0).sum()
 
 
 def _joined(planes: list[Planes]) -> Planes:
@@ -79,9 +90,7 @@ def _joined(planes: list[Planes]) -> Planes:
 
     return Planes(
         np.concatenate([p.y for p in planes]),
-        planes[0].psf
-        if all(p.psf is planes[0].psf for p in planes)
-        else np.concatenate([p.psf for p in planes]),
+        planes[0].psf if _share_psf(planes) else np.concatenate([p.psf for p in planes]),
         float(np.sqrt(np.mean([p.sigma**2 for p in planes]))),
         join([p.weights for p in planes]),
         join([p.clipped for p in planes]),
@@ -109,13 +118,15 @@ def _opponent(colours: Planes, pedestal: bool) -> list[Row]:
     offset, unit = _range(colours, pedestal)
     scaled = colours.scaled(offset, unit)
     back = np.linalg.inv(OPPONENT)
+    # Where black is beyond the frame, it has to be 0 in every plane.
+    middle = MIDDLE if pedestal else np.zeros(3)
     weights = None if scaled.weights is None else scaled.weights.min(axis=0, keepdims=True)
     clipped = None if scaled.clipped is None else scaled.clipped.any(axis=0, keepdims=True)
     rows = []
     for i, mix in enumerate(OPPONENT):
 
         def put(image: np.ndarray, x: np.ndarray, i: int = i, mix: np.ndarray = mix) -> np.ndarray:
-            before = np.tensordot(mix, (image - offset) / unit, axes=1) + MIDDLE[i]
+            before = np.tensordot(mix, (image - offset) / (unit or 1.0), axes=1) + middle[i]
             image += unit * back[:, i, None, None] * (x - before)
             return image
 
@@ -124,7 +135,7 @@ def _opponent(colours: Planes, pedestal: bool) -> list[Row]:
             # A clipped colour leaves the mean a lower bound, and a difference nothing.
             seen = (~clipped).astype(np.float32) * (1 if weights is None else weights)
             limit = None
-        y = (np.tensordot(mix, scaled.y, axes=1) + MIDDLE[i])[None].astype(np.float32)
+        y = (np.tensordot(mix, scaled.y, axes=1) + middle[i])[None].astype(np.float32)
         noise = scaled.sigma * float(np.linalg.norm(mix))
         rows.append(Row(Planes(y, scaled.psf[:1], noise, seen, limit), put))
     return rows
@@ -133,4 +144,4 @@ def _opponent(colours: Planes, pedestal: bool) -> list[Row]:
 def _range(planes: Planes, pedestal: bool) -> tuple[float, float]:
     """Offset and unit; where black is beyond the frame, black is no pedestal to take off."""
     offset, unit = planes.range()
-    return (offset, unit) if pedestal else (0.0, (offset + unit) or 1.0)
+    return (offset, unit) if pedestal else (0.0, max(abs(offset), abs(offset + unit)))

@@ -1,8 +1,8 @@
 """From a user's picture through a network and back.
 
 What happens around a network is the same for all of them: the observation is validated and its
-noise found as for the solvers of `deconv`, the picture goes through in planes on [0, 1], large
-planes in tiles, and comes back in the user's unit, layout and type.
+noise found as for the solvers of `deconv`, the picture goes through in planes on [0, 1], and comes
+back in the user's unit, layout and type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deconv.arrays import choose, floating, is_numpy, like, namespace, to_numpy, whole
+from deconv.arrays import (
+    channels_first,
+    choose,
+    floating,
+    is_numpy,
+    like,
+    namespace,
+    to_numpy,
+    whole,
+)
 from deconv.arrays import device as array_device
 from deconv.noise import estimate_sigma
 from deconv.operators import Blur, Observation, StridedBlur, observe
@@ -23,15 +32,11 @@ from deconv.operators.masked import filled
 from deconv.problem import pose
 from deconv.progress import Callback, State, report
 from deconv.ratio import checked_noise
-from deconv.tiles import tiled
 from unrolled.planes import COLOURS, Planes, rows_of
 
 __all__ = ["restore"]
 
-# Pixels that tiles share beyond the psf: what a prior sees of its surroundings, in effect.
-OVERLAP = 64
-
-Run = Callable[[Tensor, Any, Tensor, Tensor | None, Any], Tensor]
+Run = Callable[..., Tensor]
 
 
 def restore(
@@ -49,7 +54,6 @@ def restore(
     saturation: float | str | None = None,
     channel_axis: int | None = None,
     colours: str = "opponent",
-    tile: int | None = 1024,
     callback: Callback | None = None,
 ) -> Any:
     """Restore `image` by a network; the arguments of users are described at `HQSNet.restore`.
@@ -57,9 +61,9 @@ def restore(
     Parameters
     ----------
     run : callable
-        ``run(y, A, sigma, clipped, tell)``: observed planes (1, C, h, w), their operator, noise
-        (1,) and saturated pixels or None, to latent planes; calls ``tell(iteration, x)`` where that
-        is not None, and ends when it is true.
+        ``run(y, A, sigma, clipped, tell=tell)``: observed planes (1, C, h, w), their operator,
+        noise (1,) and saturated pixels or None, to latent planes; calls ``tell(iteration, x)``
+        where that is not None, and ends when it is true.
     together : int
         C, the channels that the network restores together.
     n_iter : int
@@ -69,8 +73,6 @@ def restore(
     """
     stride = whole(stride, "stride", low=1)
     choose(colours, COLOURS, "colours")
-    if tile is not None:
-        tile = whole(tile, "tile", low=1)
     seen, planes = _observed(image, psf, sigma, weights, stride, boundary, saturation, channel_axis)
     if together not in (1, len(planes)):
         raise ValueError(
@@ -79,31 +81,14 @@ def restore(
         )
     # What a callback leaves unrestored is as it was observed.
     result = np.concatenate([p.y for p in planes]).repeat(stride, -2).repeat(stride, -1)
-    boundary = seen.A.boundary
-    rows = rows_of(planes, together, colours, pedestal=boundary != "zero")
+    rows = rows_of(planes, together, colours, pedestal=seen.A.boundary != "zero")
     for i, (part, put) in enumerate(rows):
-
-        def through(_: Any, region: Any, hook: Any, part: Planes = part) -> np.ndarray:
-            return _through(run, part.cut(region), boundary, stride, device, hook, n_iter)
 
         def picture(x: np.ndarray, put: Any = put) -> Any:
             return _finish(put(result.copy(), x), seen)
 
         hook = None if callback is None else _Hook(callback, i, len(rows), picture)
-        size = tuple(part.psf.shape[-2:])
-        overlap = 2 * max(size) + OVERLAP
-        if tile is None or stride > 1 or boundary != "unknown" or max(part.y.shape[-2:]) <= tile:
-            x = through(part.y, (slice(None),) * 2, hook)
-        else:
-            x = tiled(
-                through,
-                part.y,
-                tile=max(tile, 3 * overlap),
-                overlap=overlap,
-                psf_shape=size,
-                channel_axis=0,
-                callback=hook,
-            )
+        x = _through(run, part, seen.A.boundary, stride, device, hook, n_iter)
         put(result, x)
         if hook is not None and hook.cancelled:
             break
@@ -121,6 +106,11 @@ def _observed(
     channel_axis: int | None,
 ) -> tuple[Observation, list[Planes]]:
     """The validated observation, and its channels with the noise of each."""
+    if isinstance(psf, StridedBlur) or (stride > 1 and isinstance(psf, Blur)):
+        raise TypeError(
+            f"psf is a {type(psf).__name__}, and stride={stride}; expected its array, or a Blur "
+            f"and stride=1"
+        )
     clipped = None
     if stride == 1:
         problem = pose(
@@ -137,16 +127,11 @@ def _observed(
     else:
         if saturation is not None:
             raise ValueError(f"saturation={saturation!r} with stride={stride}; expected None")
-        point = np.ones((1, 1), np.float32)
-        seen = observe(image, point, weights=weights, channel_axis=channel_axis)
-        A = StridedBlur(like(floating(psf, "psf"), seen.y), seen.A.shape, stride, boundary=boundary)
-        seen = replace(seen, A=A.reweighted(seen.A.weights))
-        lead = tuple(seen.y.shape[:-2])
-        values = to_numpy(seen.y).reshape(-1, *A.shape)
+        seen = _strided(image, psf, weights, stride, boundary, channel_axis)
         noise = (
-            estimate_sigma(values, channel_axis=0)
+            _noise_of(seen)
             if sigma is None
-            else checked_noise(sigma, lead, "sigma")
+            else checked_noise(sigma, tuple(seen.y.shape[:-2]), "sigma")
         )
     A = seen.A
     if A.ndim != 2:
@@ -169,6 +154,31 @@ def _observed(
         strict=True,
     )
     return seen, [Planes(v, k, float(s), w, c) for v, k, s, w, c in parts]
+
+
+def _strided(
+    image: Any, psf: Any, weights: Any, stride: int, boundary: str, channel_axis: int | None
+) -> Observation:
+    """What `observe` makes of its arguments, on a `StridedBlur`."""
+    point = np.ones((1, 1), np.float32)
+    seen = observe(image, point, weights=weights, channel_axis=channel_axis)
+    psf = like(floating(psf, "psf"), seen.y)
+    if channel_axis is not None and psf.ndim == 3:
+        psf = channels_first(psf, 2, channel_axis, "psf")
+    if tuple(psf.shape[:-2]) not in ((), (1,), tuple(seen.y.shape[:-2])):
+        raise ValueError(
+            f"psf has shape {tuple(psf.shape)}; expected 2 axes, or the image's channels as well"
+        )
+    A = StridedBlur(psf, seen.A.shape, stride, boundary=boundary)
+    return replace(seen, A=A.reweighted(seen.A.weights))
+
+
+def _noise_of(seen: Observation) -> np.ndarray:
+    """The noise of each channel, from the observed pixels; 0 where they are too few."""
+    values, weights = to_numpy(seen.y), seen.A.weights
+    if weights is not None:
+        values = np.where(to_numpy(weights) > 0, values, np.nan)
+    return np.nan_to_num(estimate_sigma(values.reshape(-1, *seen.A.shape), channel_axis=0))
 
 
 def _through(
@@ -194,7 +204,7 @@ def _through(
     tell = report(hook, n_iter, lambda x: A.crop(x)[0].cpu().numpy())
     sigma = torch.tensor([planes.sigma], dtype=torch.float32, device=device)
     with torch.inference_mode():
-        x = run(tensor(planes.y[None]), A, sigma, clipped, tell)
+        x = run(tensor(planes.y[None]), A, sigma, clipped, tell=tell)
         restored: np.ndarray = A.crop(x)[0].cpu().numpy()
     return restored
 
@@ -222,17 +232,12 @@ class _Hook:
         self.cancelled = False
 
     def __call__(self, state: State) -> None:
-        n = state.n_iter
-        last = self.index == self.count - 1
+        n = state.n_iter or 0
+        done, total = state.iteration + self.index * n, n * self.count
+        stopped = f"all {total} iterations are done" if done == total else None
         try:
             self.callback(
-                State(
-                    state.iteration + self.index * (n or 0),
-                    None if n is None else n * self.count,
-                    lambda: self.picture(state.image),
-                    lambda: None,
-                    state.stopped if last else None,
-                )
+                State(done, total, lambda: self.picture(state.image), lambda: None, stopped)
             )
         except StopIteration:
             self.cancelled = True

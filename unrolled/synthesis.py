@@ -60,6 +60,20 @@ class Recipe:
     chroma: float = 0.15
     shrunk: float = 0.4
 
+    def __post_init__(self) -> None:
+        """Refuse what would fail, or be ignored, in the middle of a run."""
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels={self.channels}; expected 1 or 3")
+        if len(self.shares) != len(self.sizes):
+            raise ValueError(
+                f"shares has {len(self.shares)} values; expected one for each of the "
+                f"{len(self.sizes)} sizes"
+            )
+        if min(self.sizes, default=0) < 3:
+            raise ValueError(f"sizes={self.sizes}; expected one or more of at least 3 pixels")
+        if not 0 < self.sigma[0] <= self.sigma[1]:
+            raise ValueError(f"sigma={self.sigma}; expected (low, high) with 0 < low <= high")
+
     def crops(self, pictures: Sequence[Tensor], seed: int, device: Any) -> Crops:
         """Where the sharp crops come from."""
         return Crops(
@@ -99,7 +113,10 @@ class Batch:
 
 
 def random_psf(size: int, rng: np.random.Generator) -> np.ndarray:
-    """A psf as cameras have them, in a box of `size`: shake (most), a line, defocus, a spot."""
+    """A psf as cameras have them: shake (most), a line, defocus, a spot.
+
+    It is (size, size), of 3 pixels or more.
+    """
     kind = rng.choice(5, p=(0.72, 0.07, 0.07, 0.11, 0.03))
     reach = rng.uniform(0.5, 1.0) * size
     if kind == 0:

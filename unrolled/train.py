@@ -4,9 +4,11 @@
 
     python -m unrolled.train prior --data pictures --run runs/prior
     python -m unrolled.train hqs --data pictures --prior runs/prior/prior.safetensors
-    torchrun --nproc-per-node 2 -m unrolled.train hqs --data pictures
+    python -m unrolled.train hqs --data pictures --devices 2
+    torchrun --nproc-per-node 2 -m -- unrolled.train hqs --data pictures --run runs/hqs
 
-The same command goes on where a run stopped. ``--help`` lists every setting.
+The same command goes on where a run stopped. ``--help`` lists every setting. Several machines need
+torchrun, and torchrun the bare ``--``, or it takes ``--run`` for one of its own options.
 """
 
 from __future__ import annotations
@@ -16,21 +18,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unrolled import weights
 from unrolled.crops import load_pictures
-from unrolled.hqs import PRESETS, HQSNet
+from unrolled.hqs import HQSNet
 from unrolled.loop import TrainConfig, launched, train
 from unrolled.losses import denoised_l1, latent_l1
 from unrolled.synthesis import Noisy, Recipe, Synthesis
-from unrolled.unet import ResUNet
 from unrolled.validation import DenoiserValidation, Validation
 
 __all__ = ["HQS", "RUNS", "Prior", "train_hqs", "train_prior"]
 
-# Every so-manieth picture is kept for validation.
+# Of so many pictures, one is kept for validation.
 HELD = 40
 
 
@@ -70,7 +71,7 @@ class HQS(TrainConfig):
     recipe : Recipe
         The degradation.
     prior : path, optional
-        Weights that the prior begins from.
+        Weights that the prior begins from; a run that is continued has its own.
     """
 
     run: Path = Path("runs/hqs")
@@ -86,16 +87,8 @@ def train_prior(config: Prior) -> nn.Module:
     """The run of ``python -m unrolled.train prior``."""
     fabric = launched(config)
     seen, held = _pictures(config.data, config.recipe.domain)
-    shape = PRESETS[config.preset]
-    net = ResUNet(
-        config.recipe.channels,
-        shape.widths,
-        blocks=shape.blocks,
-        residual=shape.residual,
-        attention=shape.attention,
-    )
     average = train(
-        net,
+        HQSNet.preset(config.preset, channels=config.recipe.channels).prior,
         Noisy(seen, config.recipe, seed=config.seed, device=fabric.device),
         denoised_l1,
         config,
@@ -113,7 +106,7 @@ def train_hqs(config: HQS) -> nn.Module:
     seen, held = _pictures(config.data, config.recipe.domain)
     net = HQSNet.preset(config.preset, channels=config.recipe.channels)
     if config.prior:
-        net.prior.load_state_dict(load_file(config.prior))
+        weights.fill(net.prior, weights.read_tensors(config.prior), config.prior)
     average = train(
         net,
         Synthesis(seen, config.recipe, seed=config.seed, device=fabric.device),

@@ -15,7 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deconv.arrays import floating, is_numpy, like, number
+from unrolled.planes import unit_range
+
 __all__ = ["ResUNet"]
+
+
+# What a tile sees around it. The weights reach further, but hardly: see `benchmarks.robust`.
+MARGIN = 48
 
 
 def _conv(inputs: int, outputs: int, size: int = 3, **options: Any) -> nn.Conv2d:
@@ -84,8 +91,8 @@ class ResUNet(nn.Module):
     -----
     Any size is taken: the picture is continued by its edge pixels to a multiple of the coarsest
     scale's stride and the result cropped. ``forward(x, sigma)`` is also a denoiser: `sigma` is the
-    noise's standard deviation in the unit of x, a number, one per sample, or a map. A picture on
-    [0, 1] is what it was trained for.
+    noise's standard deviation in the unit of x, a number, one per sample, or a map (N, 1, H, W). A
+    picture on [0, 1] is what it was trained for; `denoise` takes others.
 
     Examples
     --------
@@ -129,23 +136,41 @@ class ResUNet(nn.Module):
         """Of the coarsest scale, in pixels."""
         return int(2 ** len(self.down))
 
-    @property
-    def reach(self) -> int:
-        """Pixels on each side that a result depends on."""
-        reach = 2  # head and tail
-        for level, stage in enumerate([*self.down, self.body, *self.up]):
-            level = min(level, 2 * len(self.down) - level)
-            reach += 2**level * (2 * sum(isinstance(m, ResBlock) for m in stage) + 1)
-        return reach
+    def tiled(self, x: Tensor, sigma: float | Tensor, tile: int) -> Tensor:
+        """`forward` in tiles of about `tile` pixels, which bounds its memory.
 
-    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
-        """Clean picture (N, channels, H, W) of `x` with white noise of `sigma`."""
+        Tiles lie on the coarsest scale's grid and see `MARGIN` pixels around them, so they are what
+        the whole would be there, but for what a result owes to pixels beyond the margin.
+        """
+        step = max(self.stride, tile // self.stride * self.stride)
+        margin = -(-MARGIN // self.stride) * self.stride
+        height, width = x.shape[-2:]
+        if max(height, width) <= step + margin:
+            return self(x, sigma)
+        sigma = self._map(x, sigma)
+        clean = torch.empty_like(x)
+        for top in range(0, height, step):
+            for left in range(0, width, step):
+                inner = (slice(top, top + step), slice(left, left + step))
+                begin = (max(top - margin, 0), max(left - margin, 0))
+                outer = tuple(slice(b, i.stop + margin) for b, i in zip(begin, inner, strict=True))
+                here = self(x[..., outer[0], outer[1]], sigma[..., outer[0], outer[1]])
+                cut = here[..., top - begin[0] :, left - begin[1] :][..., :step, :step]
+                clean[..., inner[0], inner[1]] = cut
+        return clean
+
+    @staticmethod
+    def _map(x: Tensor, sigma: float | Tensor) -> Tensor:
+        """The noise level as a map (N, 1, H, W)."""
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
         if sigma.ndim < 4:
             sigma = sigma.reshape(-1, 1, 1, 1)
-        sigma = sigma.expand(x.shape[0], 1, *x.shape[-2:])
+        return sigma.expand(x.shape[0], 1, *x.shape[-2:])
+
+    def forward(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Clean picture (N, channels, H, W) of `x` with white noise of `sigma`."""
         height, width = x.shape[-2:]
-        stacked = torch.cat([x, sigma], dim=1)
+        stacked = torch.cat([x, self._map(x, sigma)], dim=1)
         gaps = (-width % self.stride, -height % self.stride)
         if any(gaps):
             stacked = F.pad(stacked, (0, gaps[0], 0, gaps[1]), mode="replicate")
@@ -158,3 +183,37 @@ class ResUNet(nn.Module):
             deep = stage(deep + features.pop())
         clean = self.tail(deep + features.pop())[..., :height, :width].to(x.dtype)
         return x + clean if self.residual else clean
+
+    @torch.no_grad()
+    def denoise(self, v: Any, sigma: float) -> Any:
+        """`forward` for pictures of any unit and library: what `deconv.plug_and_play` takes.
+
+        Parameters
+        ----------
+        v : array, shape (..., H, W), or (..., channels, H, W) for more than one channel
+            NumPy or torch. A network of one channel takes the pictures one by one.
+        sigma : float
+            Standard deviation of the noise, in the unit of v.
+
+        Returns
+        -------
+        array
+            Of the shape, floating dtype, library and device of v.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If sigma is negative or no number, or v not of this shape.
+        """
+        sigma, given = number(sigma, "sigma", low=0), v
+        v = floating(v, "v")
+        lead = (self.channels,) * (self.channels > 1)
+        if v.ndim < 2 + len(lead) or tuple(v.shape[-2 - len(lead) : -2]) != lead:
+            expected = ", ".join(["...", *map(str, lead), "H", "W"])
+            raise ValueError(f"v has shape {tuple(v.shape)}; expected ({expected})")
+        offset, unit = unit_range(v, sigma)
+        x = torch.as_tensor((v - offset) / (unit or 1.0)).to(self.tail.weight)
+        clean = self(x.reshape(-1, self.channels, *v.shape[-2:]), sigma / (unit or 1.0))
+        clean = clean.reshape(v.shape)
+        clean = clean.cpu().numpy().astype(v.dtype) if is_numpy(v) else clean.to(v)
+        return like(offset + unit * clean, given if "float" in str(given.dtype) else v)

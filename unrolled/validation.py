@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from deconv.fft import fast_shape
 from deconv.metrics import psnr, ssim
 from unrolled.synthesis import Batch, Noisy, Recipe, Synthesis
 
@@ -27,11 +28,17 @@ class Validation:
     pictures : sequence of tensor
         Held-out sharp pictures, uint8 (3, H, W).
     recipe : Recipe
-        That of the training, for channels and psfs.
+        That of the training, for the channels.
     run : path
         Where ``pictures/STEP.png`` go: observed, restored, sharp.
     count : int
         Samples at each level.
+    device : str or torch.device
+        Where they are made and kept.
+
+    Notes
+    -----
+    Crops have up to 160 pixels, and psfs up to 25, as far as the smallest picture allows.
     """
 
     def __init__(
@@ -44,10 +51,11 @@ class Validation:
         device: Any = "cpu",
     ) -> None:
         self.run = run
+        side = min(160, *(min(p.shape[-2:]) for p in pictures))
+        domain = next(n for n in range(side, 0, -1) if fast_shape((n, n)) == (n, n))
         plain = replace(
-            recipe, sizes=(25,), shares=(1.0,), doubt=0.0, poisson=0.0, rounded=0.0,
-            clipped=0.0, chroma=0.0, shrunk=0.0,
-            domain=min(160, *(min(p.shape[-2:]) for p in pictures)),
+            recipe, domain=domain, sizes=(min(25, (domain // 2 - 1) | 1),), shares=(1.0,),
+            doubt=0.0, poisson=0.0, rounded=0.0, clipped=0.0, chroma=0.0, shrunk=0.0,
         )  # fmt: skip
         self.batches: dict[float, Batch] = {}
         for level in LEVELS:
@@ -87,7 +95,13 @@ class Validation:
 
 
 class DenoiserValidation:
-    """PSNR of a denoiser at four noise levels of 255, on the held-out pictures' first crops."""
+    """PSNR of a denoiser at noise of 5, 15, 25 and 50 grey levels of 255 on a fixed set.
+
+    Parameters
+    ----------
+    pictures, recipe, count, device
+        As of `Validation`; of the recipe, all of the crops but the share of `chroma`.
+    """
 
     def __init__(
         self,
