@@ -38,7 +38,7 @@ docs: .venv/.docs
 	touch $@
 
 .venv/.docs: $(NEEDS) | .venv/bin/python
-	$(INSTALL) ".[fast,docs]"
+	$(INSTALL) ".[fast,unrolled,train,docs]"
 	touch $@
 
 clean:

@@ -231,8 +231,8 @@ def test_gradients(stride, clipped):
     import torch
 
     rng = np.random.default_rng(0)
-    shape = (3, 4)
-    psf, weights = torch.tensor(random_psf(rng, (3, 2))), torch.tensor(rng.random(shape))
+    shape = (3, 2)
+    psf, weights = torch.tensor(random_psf(rng, (2, 2))), torch.tensor(rng.random(shape))
     A = StridedBlur(psf, shape, stride, weights=weights)
 
     def leaf(values):

@@ -196,10 +196,11 @@ def test_a_psf_without_leading_axes_is_that_of_every_plane():
     y, A, sigma, clipped = observation("clipped", channels=2)
     net = small(channels=2).double()
     kernel, weights = A.psf[0, 0], A.weights[0, 0]
-    expected = net(y, Blur(kernel[None, None], A.shape, weights=weights), sigma, clipped)
-    for lead in ((), (1,)):
-        B = Blur(kernel.reshape(*lead, *kernel.shape), A.shape, weights=weights)
-        torch.testing.assert_close(net(y, B, sigma, clipped), expected)
+    for limit in (None, clipped):
+        expected = net(y, Blur(kernel[None, None], A.shape, weights=weights), sigma, limit)
+        for lead in ((), (1,)):
+            B = Blur(kernel.reshape(*lead, *kernel.shape), A.shape, weights=weights)
+            torch.testing.assert_close(net(y, B, sigma, limit), expected)
 
 
 @torch.no_grad()

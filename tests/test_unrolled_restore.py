@@ -16,7 +16,7 @@ from unrolled.hqs import HQSNet  # noqa: E402
 from unrolled.unet import ResUNet  # noqa: E402
 
 KERNEL = psf.gaussian(1.2)
-SHARP, BLURRED = scene_and_blurred(KERNEL, size=48, sigma=0.01)
+SHARP, BLURRED = scene_and_blurred(KERNEL, size=40, sigma=0.01)
 COLOUR = np.stack([BLURRED, 1 - BLURRED, BLURRED**2], axis=-1)
 
 
@@ -69,9 +69,8 @@ def test_in_any_unit(boundary, image):
     options = {"boundary": boundary, "channel_axis": -1 if image.ndim == 3 else None}
     restored = NET.restore(image, KERNEL, **options)
     assert np.abs(restored - image).max() > 0.05
-    for scale, offset in ((255.0, 0.0), (1e-4, 0.0), (255.0, -1000.0), (3.0, 0.5)):
-        if offset and boundary == "zero":
-            continue  # black is no pedestal there
+    for scale, offset in ((1e-4, 0.0), (255.0, -1000.0)):
+        offset = 0.0 if boundary == "zero" else offset  # black is no pedestal there
         found = NET.restore(scale * image + offset, KERNEL, **options)
         close(found, scale * restored + offset, 1e-4)
         found = NET.restore(scale * image + offset, KERNEL, sigma=scale * 0.02, **options)
@@ -88,9 +87,8 @@ def test_black_beyond_the_frame_in_colour(colours):
     sharp = np.moveaxis(colour_picture(48), -1, 0)
     A = Blur(KERNEL, (48, 48), boundary="zero")
     image = A(A.frame.pad(sharp)) + 0.002 * np.random.default_rng(0).normal(size=sharp.shape)
-    restored = NET.restore(
-        image, KERNEL, boundary="zero", channel_axis=0, colours=colours, sigma=0.002
-    )
+    options = {"boundary": "zero", "channel_axis": 0, "sigma": 0.002}
+    restored = NET.restore(image, KERNEL, colours=colours, **options)
     edge = np.ones((48, 48), bool)
     edge[4:-4, 4:-4] = False
     # Nearly as good beside the black as elsewhere: no colour is another one's black.
@@ -115,15 +113,8 @@ def test_types(dtype, expected, library, stride):
     restored = NET.restore(put(image, library), KERNEL, stride=stride)
     assert type(restored) is type(put(image, library))
     assert str(restored.dtype).endswith(expected)
-    assert tuple(restored.shape) == (48 * stride, 48 * stride)
+    assert tuple(restored.shape) == (40 * stride, 40 * stride)
     close(restored, NET.restore(image.astype("float64"), KERNEL, stride=stride), 2e-3)
-    if library == "torch":
-        assert restored.device.type == "cpu" and not restored.is_inference()
-
-
-def test_no_gradient():
-    image = torch.tensor(BLURRED, requires_grad=True)
-    assert not NET.restore(image, torch.tensor(KERNEL)).requires_grad
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -136,9 +127,10 @@ def test_layouts_and_channels(count, stride):
     default = NET.restore(planes, KERNEL, stride=stride, channel_axis=0)
     for axis in (0, 1, -1):
         image, kernel = np.moveaxis(planes, 0, axis), np.stack([KERNEL] * count, axis)
-        for k in (KERNEL, kernel):
-            found = NET.restore(image, k, stride=stride, channel_axis=axis)
-            close(np.moveaxis(found, axis, 0), default)
+        found = NET.restore(
+            image, KERNEL if axis == 0 else kernel, stride=stride, channel_axis=axis
+        )
+        close(np.moveaxis(found, axis, 0), default)
     assert (count == 3) != np.allclose(default, separate, atol=1e-4)
 
 
@@ -188,21 +180,18 @@ def test_a_psf_may_be_an_operator():
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_nan_is_weight_zero(stride):
-    image, weights = BLURRED.copy(), np.ones((48, 48))
+    image, weights = BLURRED.copy(), np.ones((40, 40))
     weights[20:24, 30:35] = 0
     image[weights == 0] = np.nan
     found = NET.restore(image, KERNEL, stride=stride)
     assert np.isfinite(found).all()
-    # Neither the value of an unobserved pixel counts, nor how much was unobserved.
-    for value in (0.5, -3.0):
-        given = np.where(weights == 0, value, BLURRED)
-        close(NET.restore(given, KERNEL, weights=weights, stride=stride), found)
+    # The value of an unobserved pixel does not count, for the noise or the range either.
+    given = np.where(weights == 0, -3.0, BLURRED)
+    close(NET.restore(given, KERNEL, weights=weights, stride=stride), found)
     assert psnr(SHARP, NET.restore(image, KERNEL)) > psnr(SHARP, BLURRED) + 1
-    colour = np.stack([image] * 3, -1)
-    several = NET.restore(colour, KERNEL, channel_axis=-1, stride=stride)
-    given = np.nan_to_num(colour)
-    found = NET.restore(given, KERNEL, weights=weights, channel_axis=-1, stride=stride)
-    close(found, several)
+    colour, options = np.stack([image] * 3, -1), {"channel_axis": -1, "stride": stride}
+    found = NET.restore(np.nan_to_num(colour), KERNEL, weights=weights, **options)
+    close(found, NET.restore(colour, KERNEL, **options))
 
 
 def test_channels_seen_at_different_pixels():
@@ -221,15 +210,14 @@ def test_channels_seen_at_different_pixels():
 
 
 def test_saturation():
-    bright = 1.6 * SHARP
+    bright = 2.2 * SHARP
     A = Blur(KERNEL, SHARP.shape, boundary="periodic")
     image = np.minimum(A(bright) + 0.002 * np.random.default_rng(0).normal(size=A.shape), 1)
     options = {"boundary": "periodic", "sigma": 0.002}
     plain = NET.restore(image, KERNEL, **options)
     found = NET.restore(image, KERNEL, saturation=1.0, **options)
-    level = clip_level(image, "auto")
     auto = NET.restore(image, KERNEL, saturation="auto", **options)
-    close(auto, NET.restore(image, KERNEL, saturation=level, **options))
+    close(auto, NET.restore(image, KERNEL, saturation=clip_level(image, "auto"), **options))
     beside = (A(bright) > 0.8) & (image < 1)
     assert np.abs(found - bright)[beside].mean() < 0.7 * np.abs(plain - bright)[beside].mean()
     assert found.max() > 1.2
@@ -258,21 +246,24 @@ def test_nothing_to_restore():
 
 
 def test_tiles_leave_no_seams():
-    image = np.tile(BLURRED, (5, 4))[:230, :170]
+    net, image = network(None, iterations=2), np.tile(BLURRED, (4, 3))[:140, :110]
     for options in ({}, {"boundary": "periodic"}, {"stride": 2}):
-        whole = network(None).restore(image, KERNEL, tile=None, **options)
-        found = network(None).restore(image, KERNEL, tile=40, **options)
-        close(found, whole, 1e-4)
+        picture = image[: 140 // options.get("stride", 1)]
+        whole = net.restore(picture, KERNEL, tile=None, **options)
+        close(net.restore(picture, KERNEL, tile=40, **options), whole, 1e-4)
 
 
 def test_inputs_are_left_alone():
-    weights = np.ones((48, 48))
+    weights = np.ones((40, 40))
     weights[3, 4] = 0
     given = [put(v, "numpy") for v in (COLOUR, KERNEL, weights)]  # read-only
     for colours in ("opponent", "separate"):
         NET.restore(*given[:2], weights=given[2], channel_axis=-1, colours=colours, saturation=0.9)
-    tensors = [put(v, "torch") for v in (COLOUR, KERNEL, weights)]
-    NET.restore(*tensors[:2], weights=tensors[2], channel_axis=-1, callback=lambda s: s.image)
+    tensors = [put(v, "torch").requires_grad_() for v in (COLOUR, KERNEL, weights)]
+    restored = NET.restore(
+        *tensors[:2], weights=tensors[2], channel_axis=-1, callback=lambda state: state.image
+    )
+    assert not restored.requires_grad and not restored.is_inference()
     for tensor, v in zip(tensors, given, strict=True):
         np.testing.assert_array_equal(get(tensor), v)
 
@@ -291,11 +282,9 @@ def test_callback(net, axis, colours, rows, stride):
     image = torch.tensor(255 * (BLURRED if axis is None else COLOUR), dtype=torch.float32)
     options = {"stride": stride, "channel_axis": axis, "colours": colours}
     states = []
-
-    def watch(state):
-        states.append((state, state.image))
-
-    restored = net.restore(image, KERNEL, callback=watch, **options)
+    restored = net.restore(
+        image, KERNEL, callback=lambda state: states.append((state, state.image)), **options
+    )
     assert [state.iteration for state, _ in states] == list(range(1, 3 * rows + 1))
     assert {state.n_iter for state, _ in states} == {3 * rows}
     for _, shown in states:
@@ -327,11 +316,9 @@ def test_callback(net, axis, colours, rows, stride):
         ({"image": np.ones((9, 9, 9)), "psf": np.ones((3, 3, 3)) / 27}, ValueError, "psf has 3 sp"),
         ({"image": np.ones(9), "psf": np.ones(3) / 3}, ValueError, "psf has 1 spatial"),
         ({"image": COLOUR}, ValueError, "pass channel_axis"),
-        ({"image": COLOUR, "stride": 2}, ValueError, "pass channel_axis"),
         ({"image": np.nan * BLURRED}, ValueError, "image holds nothing but NaN"),
         ({"psf": np.ones((50, 50)) / 2500}, ValueError, "psf of shape .* is larger than the image"),
         ({"psf": None}, TypeError, "psf"),
-        ({"psf": None, "stride": 2}, TypeError, "psf"),
         ({"psf": 2 * KERNEL, "stride": 2}, ValueError, "psf sums to 2"),
         ({"psf": np.ones((3, 2, 2)) / 4, "stride": 2}, ValueError, r"psf has shape \(3, 2, 2\)"),
         ({"weights": np.ones((3, 3))}, ValueError, "weights"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from unrolled import weights
 from unrolled.crops import load_pictures
 from unrolled.hqs import HQSNet
 from unrolled.loop import TrainConfig, launched, train
-from unrolled.losses import denoised_l1, latent_l1
+from unrolled.losses import LATENT, denoised_l1
 from unrolled.synthesis import Noisy, Recipe, Synthesis
 from unrolled.validation import DenoiserValidation, Validation
 
@@ -70,6 +70,8 @@ class HQS(TrainConfig):
         Of `HQSNet`.
     recipe : Recipe
         The degradation.
+    loss : {"l1", "psnr"}
+        Absolute error, or the logarithm of the squared one.
     prior : path, optional
         Weights that the prior begins from; a run that is continued has its own.
     """
@@ -80,6 +82,7 @@ class HQS(TrainConfig):
     data: Path = Path("data")
     preset: str = "tiny"
     recipe: Recipe = field(default_factory=Recipe)
+    loss: Literal["l1", "psnr"] = "l1"
     prior: Path | None = None
 
 
@@ -110,7 +113,7 @@ def train_hqs(config: HQS) -> nn.Module:
     average = train(
         net,
         Synthesis(seen, config.recipe, seed=config.seed, device=fabric.device),
-        latent_l1,
+        LATENT[config.loss],
         config,
         fabric=fabric,
         validation=Validation(held, config.recipe, config.run, device=fabric.device),
