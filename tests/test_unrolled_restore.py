@@ -201,11 +201,11 @@ def test_channels_seen_at_different_pixels():
     found = NET.restore(mosaic, KERNEL, sigma=0.01, channel_axis=-1)
     expected = NET.restore(mosaic, KERNEL, sigma=0.01, channel_axis=-1, colours="separate")
     close(found, expected)
-    dead = COLOUR.copy()
-    dead[..., 1] = np.nan
-    found = NET.restore(dead, KERNEL, channel_axis=-1)
-    assert not found[..., 1].any()
-    close(found[..., 0], NET.restore(BLURRED, KERNEL))
+    dead = np.where([False, True, False], np.nan, COLOUR)
+    for stride in (1, 2):
+        found = NET.restore(dead, KERNEL, stride=stride, channel_axis=-1)
+        assert not found[..., 1].any()
+        close(found[..., 0], NET.restore(BLURRED, KERNEL, stride=stride))
     assert not NET.restore(BLURRED, KERNEL, weights=0 * BLURRED, sigma=0.1).any()
 
 
