@@ -112,7 +112,7 @@ def main() -> None:
         tapered = {f"hqs {path}, tapered": _tapered(path) for path in options.network}
         restoration.SCORES.update(tapered)
         methods = [*nets, *tapered]
-        jobs = [Job(*p, m) for p in cases("set12", 1) for m in methods]
+        jobs = [Job(*p, m) for p in cases("set12", 4) for m in methods]
         found = restoration.results(jobs, options.csv, options.jobs)
         print("\n| Set12, noise in 255ths | 2.55 | 7.65 | 12.75 |\n|---|---|---|---|")
         for name, values in PRINTED.items():

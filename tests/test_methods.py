@@ -1,6 +1,7 @@
 """The registry: its entries match their functions, and every way to ask it wrongly."""
 
 import inspect
+from functools import cache
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -16,9 +17,9 @@ ALL = methods.all()
 def registry(monkeypatch):
     """A registry of its own, so that what a test adds stays there."""
     monkeypatch.setattr(methods, "_registry", dict(methods._registry))
-    methods._load_extensions.cache_clear()
-    yield methods._registry
-    methods._load_extensions.cache_clear()
+    loader = cache(methods._load_extensions.__wrapped__)
+    monkeypatch.setattr(methods, "_load_extensions", loader)
+    return methods._registry
 
 
 def test_the_classics_are_registered():
