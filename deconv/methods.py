@@ -40,8 +40,8 @@ class Parameter:
     ----------
     name, doc : str
         The keyword, and what it does in one line.
-    kind : {"float", "int", "bool", "choice"}
-        What it is; a choice is one of `choices`.
+    kind : {"float", "int", "bool", "choice", "text"}
+        What it is; a choice is one of `choices`, a text may be any other too.
     low, high : float or None
         The range that it makes sense in, ends included.
     choices : tuple of str
@@ -89,6 +89,8 @@ class Parameter:
             return None
         if self.kind == "choice":
             return choose(value, self.choices, self.name)
+        if self.kind == "text":
+            return str(value)
         if self.kind == "bool":
             known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
             if str(value).lower() not in known:

@@ -1,6 +1,7 @@
 """The demonstration keeps its promises: the motion is found, and we are ahead where we say so."""
 
 import re
+from importlib.util import find_spec
 
 import numpy as np
 from PIL import Image
@@ -22,6 +23,8 @@ def test_the_synthetic_case(tmp_path):
     assert rows["deconv wiener"].psnr > rows["scikit-image wiener"].psnr + 0.5
     assert rows["deconv richardson_lucy"].psnr > rows["scikit-image richardson_lucy"].psnr
     assert rows["deconv wiener"].psnr > rows["blurred"].psnr + 5
+    if find_spec("torch"):
+        assert rows["unrolled hqs"].psnr > rows["deconv plug_and_play"].psnr + 0.1
     assert (tmp_path / "astronaut.png").stat().st_size > 10_000
 
 

@@ -78,6 +78,8 @@ def test_the_function_restores_by_a_network(saved):
 def test_parameters_read_text():
     known = {parameter.name: parameter for parameter in HQS.parameters}
     assert set(known) == {"network", "colours", "saturation"}
+    assert known["network"].read("runs/hqs") == "runs/hqs"
+    assert "hqs-gray" in known["network"].range
     assert known["colours"].read("separate") == "separate"
     with pytest.raises(ValueError, match="did you mean 'opponent'"):
         known["colours"].read("oponent")

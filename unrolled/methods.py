@@ -73,7 +73,9 @@ HQS = Method(
     "A trained unrolled network; the best picture at every noise level, needs PyTorch.",
     noise="sigma",
     parameters=(
-        Parameter("network", "Trained weights.", "choice", choices=shipped.names()),
+        Parameter(
+            "network", "Trained weights, or the path of yours.", "text", choices=shipped.names()
+        ),
         Parameter(
             "colours",
             "Three channels as colours, or each alone.",
