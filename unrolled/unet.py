@@ -38,7 +38,9 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, width, H, W) to the same."""
-        return x + self.second(F.relu(self.first(x)))
+        # In place: both convolutions' outputs are ours alone, and memory is what elementwise work
+        # waits for.
+        return self.second(self.first(x).relu_()).add_(x)
 
 
 class ChannelAttention(nn.Module):
@@ -180,8 +182,8 @@ class ResUNet(nn.Module):
             features.append(stage(features[-1]))
         deep = self.body(features[-1])
         for stage in reversed(self.up):
-            deep = stage(deep + features.pop())
-        clean = self.tail(deep + features.pop())[..., :height, :width].to(x.dtype)
+            deep = stage(deep.add_(features.pop()))
+        clean = self.tail(deep.add_(features.pop()))[..., :height, :width].to(x.dtype)
         return x + clean if self.residual else clean
 
     @torch.no_grad()
