@@ -1,4 +1,4 @@
-"""Training samples, each from the seed and its index alone, and the losses on them."""
+"""Training samples, each from the seed and its index alone."""
 
 import math
 from dataclasses import replace
@@ -13,12 +13,9 @@ from skimage import data, io
 torch = pytest.importorskip("torch")
 
 from deconv import psf as psfs  # noqa: E402
-from deconv.operators import Blur, StridedBlur  # noqa: E402
+from deconv.operators import StridedBlur  # noqa: E402
 from unrolled.crops import Crops, load_pictures, turned  # noqa: E402
-from unrolled.hqs import HQSNet  # noqa: E402
-from unrolled.losses import denoised_l1, latent_l1  # noqa: E402
 from unrolled.synthesis import (  # noqa: E402
-    Batch,
     Noisy,
     Recipe,
     Synthesis,
@@ -145,6 +142,32 @@ def test_the_blur_is_the_valid_convolution(size, channels):
         for x, y in zip(sharp.double().numpy(), observed.numpy(), strict=True):
             blurred = scipy.signal.fftconvolve(x, psf[0].double().numpy(), mode="valid")
             np.testing.assert_allclose(y, blurred, atol=1e-5)
+
+
+def test_strided_batches_keep_every_second_pixel():
+    made = synthesis(replace(PLAIN, strided=1.0, sigma=(1e-6, 1e-6), clipped=1.0))
+    for step in range(6):
+        batch = made.batch(step, range(2))
+        assert isinstance(batch.A, StridedBlur)
+        assert batch.A.domain == (48, 48)
+        assert batch.clipped is None and batch.A.weights is None
+        size = batch.A.psf.shape[-1]
+        assert batch.observed.shape[-1] == (48 - size + 1) // 2
+        torch.testing.assert_close(batch.observed, batch.A(batch.sharp), atol=1e-5, rtol=0)
+        full = scipy.signal.fftconvolve(batch.sharp[0, 0], batch.A.psf[0, 0], mode="valid")
+        seen = full[::2, ::2][: batch.A.shape[0], : batch.A.shape[1]]
+        np.testing.assert_allclose(batch.observed[0, 0], seen, atol=1e-4)
+
+
+def test_strided_batches_leave_the_others_as_they_are():
+    some = synthesis(replace(FULL, strided=0.5))
+    kinds = set()
+    for step in range(12):
+        batch = some.batch(step, range(1))
+        kinds.add(batch.A.stride)
+        if batch.A.stride == 1:
+            assert equal(parts(batch), parts(synthesis(FULL).batch(step, range(1))))
+    assert kinds == {1, 2}
 
 
 def test_clipped_batches():
@@ -276,6 +299,7 @@ def test_load_pictures_finds_none(tmp_path):
     ("changes", "words"),
     [
         ({"domain": 47}, "recipe.domain=47; expected a side that the FFT likes, such as 48"),
+        ({"domain": 54, "strided": 0.5}, "recipe.domain=54; expected a side that the FFT likes"),
         ({"domain": 16}, "recipe.sizes go up to 9; expected at most half of recipe.domain=16"),
         ({"domain": 128}, "pictures: one has a side of 96 pixels; expected at least .* 128"),
         ({"channels": 2}, "channels=2; expected 1 or 3"),
@@ -294,56 +318,3 @@ def test_errors_name_the_argument(changes, words):
 def test_no_pictures():
     with pytest.raises(ValueError, match="pictures: there are none"):
         Noisy([], PLAIN)
-
-
-def giving(x):
-    """A network whose answer is `x`."""
-    return lambda *_: x
-
-
-def test_denoised_l1_by_hand():
-    sharp = torch.zeros(2, 1, 4, 4)
-    x = sharp.clone()
-    x[1, 0, 2, 3] = -0.8
-    assert float(denoised_l1(giving(x), (sharp, sharp + 1, torch.ones(2)))) == pytest.approx(0.025)
-
-
-def test_latent_l1_by_hand():
-    A = Blur(torch.full((1, 1, 3, 3), 1 / 9), (6, 6))
-    assert A.domain == (8, 8)
-    sharp = torch.zeros(2, 1, 8, 8)
-    batch = Batch(sharp, A, torch.zeros(2, 1, 6, 6), torch.ones(2))
-    # Of 28 pixels around the frame, 4 send a ninth of their light into it, 8 two and 16 three.
-    total = 36 + (4 * 1 + 8 * 2 + 16 * 3) / 9
-    assert float(latent_l1(giving(sharp + 0.5), batch)) == pytest.approx(0.5)
-    for at, weight in (((3, 4), 1), ((1, 1), 1), ((0, 4), 3 / 9), ((1, 0), 2 / 9), ((0, 0), 1 / 9)):
-        x = sharp.clone()
-        x[1, 0, *at] = -0.3
-        assert float(latent_l1(giving(x), batch)) == pytest.approx(weight * 0.3 / total / 2)
-
-
-def test_latent_l1_asks_for_no_more_than_white():
-    A = Blur(torch.full((1, 1, 3, 3), 1 / 9), (6, 6))
-    sharp = torch.full((1, 3, 8, 8), 2.0)
-    clipped = torch.ones(1, 3, 6, 6, dtype=torch.bool)
-    batch = Batch(sharp, A, sharp[..., :6, :6], torch.ones(1), clipped)
-    assert float(latent_l1(giving(torch.full_like(sharp, 5.0)), batch)) == 0
-    assert float(latent_l1(giving(torch.full_like(sharp, 0.75)), batch)) == pytest.approx(0.25)
-    plain = Batch(sharp, A, batch.observed, batch.sigma)
-    assert float(latent_l1(giving(torch.full_like(sharp, 5.0)), plain)) == pytest.approx(3)
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_latent_l1_of_a_strided_blur(channels):
-    psf = torch.full((2, 1, 5, 5), 1 / 25)
-    A = StridedBlur(psf, (16, 16), 2, weights=torch.ones(2, 1, 16, 16))
-    sharp = torch.rand(2, channels, *A.domain)
-    observed = A(sharp)
-    batch = Batch(sharp, A, observed, torch.full((2,), 0.01), observed > 0.9)
-    torch.manual_seed(0)
-    net = HQSNet.preset("tiny", channels=channels, widths=(4, 8), blocks=1, iterations=2)
-    value = latent_l1(net, batch)
-    value.backward()
-    assert value.shape == ()
-    assert 0 < value.item() < 1
-    assert float(latent_l1(giving(sharp + 0.0), batch)) == 0

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deconv import psf as psfs
 from deconv.fft import fast_shape
-from deconv.operators import Blur
+from deconv.operators import Blur, StridedBlur
 from unrolled.crops import Crops, turned
 
 __all__ = ["Batch", "Noisy", "Recipe", "Synthesis", "psf_bank", "random_psf"]
@@ -44,6 +44,8 @@ class Recipe:
         Shares of samples with photon noise, and rounded to 8 bits.
     clipped : float
         Share of batches that are overexposed and clipped at white, with dead pixels.
+    strided : float
+        Share of batches of which every second pixel is kept (and nothing clipped).
     chroma, shrunk : float
         Shares of grey samples that are differences of colours, and of samples made smaller.
     """
@@ -57,6 +59,7 @@ class Recipe:
     poisson: float = 0.15
     rounded: float = 0.1
     clipped: float = 0.15
+    strided: float = 0.0
     chroma: float = 0.15
     shrunk: float = 0.4
 
@@ -85,6 +88,14 @@ class Recipe:
             seed=seed,
             device=device,
         )
+
+    def operator(
+        self, psf: Tensor, size: int, stride: int = 1, weights: Tensor | None = None
+    ) -> Any:
+        """The blur of latent crops by psfs (..., size, size); the frame is as large as can be."""
+        before, after = size - 1 - size // 2, size // 2
+        side = self.domain // stride - -(-before // stride) - -(-after // stride)
+        return StridedBlur(psf, (side, side), stride, weights=weights)
 
     def noise(self, u: float) -> float:
         """The noise's standard deviation for a uniform number."""
@@ -175,11 +186,14 @@ class Synthesis:
         psfs_per_size: int = 400,
         device: Any = "cpu",
     ) -> None:
-        if fast_shape((recipe.domain,) * 2) != (recipe.domain,) * 2:
-            raise ValueError(
-                f"recipe.domain={recipe.domain}; expected a side that the FFT likes, such as "
-                f"{fast_shape((recipe.domain,) * 2)[1]}"
-            )
+        for stride in (1, 2) if recipe.strided else (1,):
+            side = -(-recipe.domain // stride)
+            liked = stride * fast_shape((side, side))[1]
+            if liked != recipe.domain:
+                raise ValueError(
+                    f"recipe.domain={recipe.domain}; expected a side that the FFT likes, such as "
+                    f"{liked}"
+                )
         if max(recipe.sizes) > recipe.domain // 2:
             raise ValueError(
                 f"recipe.sizes go up to {max(recipe.sizes)}; expected at most half of "
@@ -198,16 +212,22 @@ class Synthesis:
         size = self.recipe.sizes[
             int(torch.multinomial(torch.tensor(self.recipe.shares), 1, generator=rules))
         ]
-        clipped = float(torch.rand((), generator=rules)) < self.recipe.clipped
-        samples = [self._sample(index, size, clipped) for index in indices]
+        stride, clipped = self._kind(rules)
+        samples = [self._sample(index, size, stride, clipped) for index in indices]
         sharp, kernels, observed, weights, sigma = (
             torch.stack(parts) for parts in zip(*samples, strict=True)
         )
-        frame = (self.recipe.domain - size + 1,) * 2
-        A = Blur(kernels[:, None], frame, weights=weights if clipped else None)
+        A = self.recipe.operator(kernels[:, None], size, stride, weights if clipped else None)
         return Batch(sharp, A, observed, sigma, observed >= 1 if clipped else None)
 
-    def _sample(self, index: int, size: int, clipped: bool) -> tuple[Tensor, ...]:
+    def _kind(self, rules: torch.Generator) -> tuple[int, bool]:
+        """Stride of a batch, and whether it is clipped."""
+        clipped, strided = torch.rand(2, generator=rules).tolist()
+        if strided < self.recipe.strided:
+            return 2, False
+        return 1, clipped < self.recipe.clipped
+
+    def _sample(self, index: int, size: int, stride: int, clipped: bool) -> tuple[Tensor, ...]:
         """Latent crop, psf, observation, weights and sigma of one sample."""
         recipe = self.recipe
         sharp, u, draw, noise = self.crops.draw(index)
@@ -215,7 +235,7 @@ class Synthesis:
         psf = turned(bank[int(u[8] * len(bank))], int(u[9] * 8))
         if clipped:
             sharp = _lit(sharp * (1 + 1.5 * u[10]), draw)
-        blurred = Blur(psf[None], (recipe.domain - size + 1,) * 2)(sharp)
+        blurred = recipe.operator(psf[None], size, stride)(sharp)
         sigma = recipe.noise(u[11])
         spread = torch.full_like(blurred, sigma)
         if u[12] < recipe.poisson:
