@@ -267,7 +267,11 @@ def test_gradients_are_clipped(tmp_path):
 def test_what_a_run_writes(tmp_path):
     pytest.importorskip("tensorboard")
     plan = config(tmp_path, steps=5, validate=2)
-    scores = Validation(pictures(), RECIPE, tmp_path, count=2)
+    # What a recipe does to training samples is not done to these.
+    recipe = replace(RECIPE, strided=1.0, clipped=1.0)
+    scores = Validation(pictures(), recipe, tmp_path, count=2)
+    assert {batch.A.stride for batch in scores.batches.values()} == {1}
+    assert all(batch.clipped is None for batch in scores.batches.values())
     train(network(), samples(), latent_l1, plan, validation=scores)
     assert list(table(tmp_path / "loss.csv")) == ["step", "loss", "lr", "norm", "seconds"]
     rates = [float(rate) for rate in table(tmp_path / "loss.csv")["lr"]]

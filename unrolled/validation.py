@@ -55,7 +55,8 @@ class Validation:
         domain = next(n for n in range(side, 0, -1) if fast_shape((n, n)) == (n, n))
         plain = replace(
             recipe, domain=domain, sizes=(min(25, (domain // 2 - 1) | 1),), shares=(1.0,),
-            doubt=0.0, poisson=0.0, rounded=0.0, clipped=0.0, chroma=0.0, shrunk=0.0,
+            doubt=0.0, poisson=0.0, rounded=0.0, clipped=0.0, strided=0.0,
+            chroma=0.0, shrunk=0.0,
         )  # fmt: skip
         self.batches: dict[float, Batch] = {}
         for level in LEVELS:
