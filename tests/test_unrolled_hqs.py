@@ -240,16 +240,16 @@ def test_the_prior_is_told_what_was_not_seen():
 
 @pytest.mark.parametrize("iterations", [1, 5, 8])
 def test_the_schedule_begins_as_that_of_dpir(iterations):
-    levels = np.array([0.25, 2.55, 12.75, 49, 80]) / 255
+    levels = np.array([0.255, 2.55, 12.75, 49, 80]) / 255
     net = HyperParameterNet(iterations, 8).double()
     alpha, beta = (v.detach().numpy() for v in net(torch.tensor(levels), stride=2))
     for a, b, noise in zip(alpha, beta, levels, strict=True):
         expected = np.geomspace(49 / 255, min(noise, 49 / 255), iterations)
         np.testing.assert_allclose(b, expected, rtol=1e-5)
         np.testing.assert_allclose(a, 0.23 * noise**2 / expected**2, rtol=1e-5)
-    # What is below a quarter of a grey level is taken as that.
+    # What is below 0.255 of a grey level is taken as that.
     for least in net(torch.tensor([0.0, 0.1 / 255], dtype=torch.float64)):
-        expected = net(torch.tensor([0.25 / 255], dtype=torch.float64))
+        expected = net(torch.tensor([0.255 / 255], dtype=torch.float64))
         assert any(torch.allclose(least, values.expand(2, -1)) for values in expected)
 
 

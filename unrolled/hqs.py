@@ -26,17 +26,13 @@ from torch import Tensor, nn
 
 from deconv.arrays import whole
 from deconv.operators import filled_solve, nesterov
+from deconv.plug_and_play import FIRST_NOISE, LEAST_NOISE, WEIGHT
 from deconv.progress import Callback
 from unrolled import weights
 from unrolled.restore import restore
 from unrolled.unet import ResUNet
 
 __all__ = ["PRESETS", "HQSConfig", "HQSNet", "HyperParameterNet"]
-
-# Noise that the first iteration removes, and the data's weight (Zhang et al. 2021, DPIR).
-FIRST_NOISE, WEIGHT = 49 / 255, 0.23
-# Below a quarter of a grey level of 255 the schedule takes the noise as that.
-LEAST_NOISE = 0.25 / 255
 
 
 @dataclass(frozen=True)
@@ -211,7 +207,7 @@ class HQSNet(nn.Module):
         }
         # Spectra and their quotients need float32 whatever the prior runs in.
         with torch.autocast(kind, enabled=False):
-            alpha, beta = self.hyper(sigma.to(y.dtype), getattr(A, "stride", 1))
+            alpha, beta = self.hyper(sigma.to(y.dtype), A.stride)
             x = A.embed(y)
             hidden = None if self.unseen is None else 1 - _coverage(A, clipped)
             for k in range(self.config.iterations):
