@@ -308,9 +308,10 @@ MOVES = {
 @pytest.mark.parametrize("move", MOVES)
 def test_it_moves_with_the_picture(move):
     of_image, of_psf = MOVES[move]
-    kernel = random_psf(RNG, (5, 5))
+    rng = np.random.default_rng(0)
+    kernel = random_psf(rng, (5, 5))
     A = Blur(kernel, SHARP.shape, boundary="periodic")
-    y = A(SHARP) + 0.01 * RNG.normal(size=SHARP.shape)
+    y = A(SHARP) + 0.01 * rng.normal(size=SHARP.shape)
 
     def restore(y, kernel, **weight):
         return wiener(y.copy(), kernel.copy(), boundary="periodic", **weight)
@@ -318,9 +319,10 @@ def test_it_moves_with_the_picture(move):
     given = {"spectrum": "power-law", "weight": 0.1}
     found = restore(y, kernel, **given)
     close(restore(of_image(y), of_psf(kernel), **given), of_image(found), 1e-12)
-    # What is found from the picture moves along, up to rounding in its search.
-    found = restore(y, kernel)
-    close(restore(of_image(y), of_psf(kernel)), of_image(found), 1e-2)
+    # What is found from the picture moves along. The optimum of its search is flat, so rounding may
+    # move it: by less than half the noise.
+    change = restore(of_image(y), of_psf(kernel)) - of_image(restore(y, kernel))
+    assert np.sqrt(np.mean(change**2)) < 0.005
 
 
 # --- missing pixels, channels, dimensions ---------------------------------------------------------
