@@ -39,7 +39,7 @@ class EvaluateConfig:
     psfs : paths
         Files of psfs (see `deconv.psf.from_file`); without one, eight random camera shakes.
     networks : names or paths
-        Weights for `unrolled.HQSNet.from_pretrained`.
+        Weights that come with the package, files or folders; see `unrolled.pretrained`.
     methods : names
         Solvers of the registry.
     noise : floats
@@ -157,11 +157,11 @@ def table(scores: Sequence[Score]) -> str:
 
 
 def _runs(config: EvaluateConfig) -> dict[str, Callable[..., Any]]:
-    from unrolled.hqs import HQSNet
+    from unrolled.pretrained import restorer
 
     runs: dict[str, Callable[..., Any]] = {"blurred": lambda image, psf, **_: image}
     runs |= {name: methods.get(name).function for name in config.methods}
-    return runs | {name: HQSNet.from_pretrained(name).restore for name in config.networks}
+    return runs | {name: restorer(name).restore for name in config.networks}
 
 
 def _kernels(path: Path) -> Iterator[np.ndarray]:

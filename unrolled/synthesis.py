@@ -19,6 +19,7 @@ from deconv import psf as psfs
 from deconv.fft import fast_shape
 from deconv.operators import Blur, StridedBlur
 from unrolled.crops import Crops, turned
+from unrolled.kernel_error import PsfError
 
 __all__ = ["Batch", "Noisy", "Recipe", "Synthesis", "psf_bank", "random_psf"]
 
@@ -46,6 +47,8 @@ class Recipe:
         Share of batches that are overexposed and clipped at white, with dead pixels.
     strided : float
         Share of batches of which every second pixel is kept (and nothing clipped).
+    error : float
+        Share of samples whose psf is told a little wrong; see `unrolled.kernel_error`.
     chroma, shrunk : float
         Shares of grey samples that are differences of colours, and of samples made smaller.
     """
@@ -60,6 +63,7 @@ class Recipe:
     rounded: float = 0.1
     clipped: float = 0.15
     strided: float = 0.0
+    error: float = 0.0
     chroma: float = 0.15
     shrunk: float = 0.4
 
@@ -106,8 +110,8 @@ class Recipe:
 class Batch:
     """Latent pictures (N, C, *A.domain), the operator, what it saw (N, C, *A.shape), sigma (N,).
 
-    `sharp` is what the loss compares with; `sigma` is what the network is told; `clipped`, where
-    the sensor was saturated (N, C, *A.shape), is None in batches without.
+    `A` and `sigma` are what the network is told, and may be off; `sharp` is what the loss compares
+    with; `clipped`, where the sensor was saturated (N, C, *A.shape), is None in batches without.
     """
 
     # No dataclass: Fabric would take it and the operator apart.
@@ -253,6 +257,8 @@ class Synthesis:
             weights = weights * ~dead
             observed = torch.where(dead, observed.mean(), observed)
         told = sigma * math.exp(recipe.doubt * float(torch.randn((), generator=draw)))
+        if u[16] < recipe.error:
+            psf = PsfError()(psf, draw)
         return sharp, psf, observed, weights, torch.tensor(told, device=sharp.device)
 
 

@@ -5,6 +5,7 @@
     python -m unrolled.train prior --data pictures --run runs/prior
     python -m unrolled.train hqs --data pictures --prior runs/prior/prior.safetensors
     python -m unrolled.train hqs --data pictures --devices 2
+    python -m unrolled.train fusion --data pictures --prior runs/prior/prior.safetensors
     torchrun --nproc-per-node 2 -m -- unrolled.train hqs --data pictures --run runs/hqs
 
 The same command goes on where a run stopped. ``--help`` lists every setting. Several machines need
@@ -18,18 +19,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unrolled import weights
+from unrolled.blur_training import BlurRun, train_blur
 from unrolled.crops import load_pictures
+from unrolled.fusion import FusionConfig, MultiLambdaFusion
 from unrolled.hqs import HQSNet
 from unrolled.loop import TrainConfig, launched, train
 from unrolled.losses import LATENT, denoised_l1
 from unrolled.synthesis import Noisy, Recipe, Synthesis
+from unrolled.unet import ResUNet
 from unrolled.validation import DenoiserValidation, Validation
 
-__all__ = ["HQS", "RUNS", "Prior", "train_hqs", "train_prior"]
+__all__ = ["HQS", "RUNS", "Fusion", "Prior", "train_fusion", "train_hqs", "train_prior"]
 
 # Of so many pictures, one is kept for validation.
 HELD = 40
@@ -72,6 +77,8 @@ class HQS(TrainConfig):
         The degradation.
     loss : {"l1", "psnr"}
         Absolute error, or the logarithm of the squared one.
+    start : name or path, optional
+        Trained weights to begin from, as for `HQSNet.from_pretrained`; the preset is then theirs.
     prior : path, optional
         Weights that the prior begins from; a run that is continued has its own.
     """
@@ -82,6 +89,36 @@ class HQS(TrainConfig):
     data: Path = Path("data")
     preset: str = "tiny"
     recipe: Recipe = field(default_factory=Recipe)
+    loss: Literal["l1", "psnr"] = "l1"
+    start: str | None = None
+    prior: Path | None = None
+
+
+@dataclass(frozen=True)
+class Fusion(TrainConfig):
+    """Train a `MultiLambdaFusion`; the result is ``fusion.safetensors`` and its JSON in the run.
+
+    Parameters
+    ----------
+    data : path
+        Folder of sharp pictures.
+    recipe : Recipe
+        The degradation; most psfs are told a little wrong.
+    net : FusionConfig
+        The restorations and the network.
+    loss : {"l1", "psnr"}
+        Absolute error, or the logarithm of the squared one.
+    prior : path, optional
+        Weights of a denoiser to begin from.
+    """
+
+    run: Path = Path("runs/fusion")
+    steps: int = 8000
+    batch: int = 8
+    lr: float = 6e-4
+    data: Path = Path("data")
+    recipe: Recipe = field(default_factory=lambda: Recipe(domain=128, error=0.75, doubt=0.25))
+    net: FusionConfig = field(default_factory=FusionConfig)
     loss: Literal["l1", "psnr"] = "l1"
     prior: Path | None = None
 
@@ -107,9 +144,35 @@ def train_hqs(config: HQS) -> nn.Module:
     """The run of ``python -m unrolled.train hqs``."""
     fabric = launched(config)
     seen, held = _pictures(config.data, config.recipe.domain)
-    net = HQSNet.preset(config.preset, channels=config.recipe.channels)
+    if config.start:
+        net = HQSNet.from_pretrained(config.start).train()
+    else:
+        net = HQSNet.preset(config.preset, channels=config.recipe.channels)
     if config.prior:
         weights.fill(net.prior, weights.read_tensors(config.prior), config.prior)
+    return _train_latent(net, config, fabric, seen, held)
+
+
+def train_fusion(config: Fusion) -> nn.Module:
+    """The run of ``python -m unrolled.train fusion``."""
+    if config.recipe.strided:
+        raise ValueError(
+            f"recipe.strided={config.recipe.strided}; expected 0: the solver restores no strides"
+        )
+    fabric = launched(config)
+    seen, held = _pictures(config.data, config.recipe.domain)
+    net = MultiLambdaFusion(config.net)
+    if config.prior:
+        prior = ResUNet(1, config.net.widths, blocks=config.net.blocks)
+        weights.fill(prior, weights.read_tensors(config.prior), config.prior)
+        net.begin_from(prior)
+    return _train_latent(net, config, fabric, seen, held)
+
+
+def _train_latent(
+    net: nn.Module, config: Any, fabric: Fabric, seen: list[Tensor], held: list[Tensor]
+) -> nn.Module:
+    """Train what restores latent pictures; the weights are named as the command."""
     average = train(
         net,
         Synthesis(seen, config.recipe, seed=config.seed, device=fabric.device),
@@ -119,7 +182,8 @@ def train_hqs(config: HQS) -> nn.Module:
         validation=Validation(held, config.recipe, config.run, device=fabric.device),
     )
     if fabric.is_global_zero:
-        weights.save(average, config.run / "hqs.safetensors")
+        name = next(name for name, (kind, _) in RUNS.items() if type(config) is kind)
+        weights.save(average, config.run / f"{name}.safetensors")
     return average
 
 
@@ -133,6 +197,8 @@ def _pictures(folder: Path, least: int) -> tuple[list[Tensor], list[Tensor]]:
 RUNS: dict[str, tuple[type[TrainConfig], Callable[[Any], nn.Module]]] = {
     "prior": (Prior, train_prior),
     "hqs": (HQS, train_hqs),
+    "fusion": (Fusion, train_fusion),
+    "blur": (BlurRun, train_blur),
 }
 
 

@@ -78,7 +78,7 @@ class ResUNet(nn.Module):
     Parameters
     ----------
     channels : int
-        Of the picture: 1 or 3.
+        Of the picture: 1 or 3; or of whatever pictures are stacked.
     widths : sequence of int
         Feature channels of each scale, finest first.
     blocks : int
@@ -88,6 +88,9 @@ class ResUNet(nn.Module):
         predicts the picture.
     attention : bool
         Whether a self-attention block follows the body. It starts as the identity.
+    outputs : int, optional
+        Channels of the result, if not those of the picture; then it starts as 0, and `residual`
+        must be false.
 
     Notes
     -----
@@ -111,9 +114,13 @@ class ResUNet(nn.Module):
         blocks: int = 2,
         residual: bool = True,
         attention: bool = False,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
+        if residual and outputs not in (None, channels):
+            raise ValueError(f"outputs={outputs} with residual=True; expected None")
         self.channels, self.residual = channels, residual
+        self.outputs = channels if outputs is None else outputs
         self.head = _conv(channels + 1, widths[0])
         self.down = nn.ModuleList()
         self.up = nn.ModuleList()
@@ -126,11 +133,11 @@ class ResUNet(nn.Module):
         if attention:
             body.append(ChannelAttention(widths[-1]))
         self.body = nn.Sequential(*body)
-        self.tail = _conv(widths[0], channels)
+        self.tail = _conv(widths[0], self.outputs)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
                 nn.init.orthogonal_(module.weight, gain=0.5)
-        if residual:
+        if residual or outputs is not None:
             nn.init.zeros_(self.tail.weight)
 
     @property
@@ -150,7 +157,7 @@ class ResUNet(nn.Module):
         if max(height, width) <= step + margin:
             return self(x, sigma)
         sigma = self._map(x, sigma)
-        clean = torch.empty_like(x)
+        clean = x.new_empty(x.shape[0], self.outputs, height, width)
         for top in range(0, height, step):
             for left in range(0, width, step):
                 inner = (slice(top, top + step), slice(left, left + step))

@@ -19,7 +19,7 @@ from deconv.io import atomic
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["describe", "fill", "load", "names", "read_tensors", "save"]
+__all__ = ["describe", "fill", "load", "names", "network_of", "read_tensors", "save"]
 
 SHIPPED = Path(__file__).parent / "weights"
 FORMAT = 1
@@ -33,9 +33,22 @@ CONVERSION = (
 M = TypeVar("M", bound="nn.Module")
 
 
-def names() -> tuple[str, ...]:
-    """The weights that come with the package."""
-    return tuple(sorted(path.stem for path in SHIPPED.glob("*.json")))
+def names(network: str | None = None) -> tuple[str, ...]:
+    """The weights that come with the package; those of one `network`, by the name of its class."""
+    found = sorted(path.stem for path in SHIPPED.glob("*.json"))
+    return tuple(name for name in found if network is None or network_of(name) == network)
+
+
+def network_of(name_or_path: str | PathLike[str]) -> Any:
+    """The name of the class that some weights are of; another name for them tells it too.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `describe`.
+    """
+    values = describe(name_or_path)
+    return (describe(values["alias"]) if "alias" in values else values).get("network")
 
 
 def describe(name_or_path: str | PathLike[str]) -> dict[str, Any]:
