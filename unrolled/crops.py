@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Crops", "load_pictures", "turned"]
+__all__ = ["TURNS", "Crops", "load_pictures", "turned", "turned_back"]
 
 LUMA = (0.299, 0.587, 0.114)
 # Differences of colours, about 0.5: what a grey network sees of a colour picture beside its mean.
@@ -19,6 +19,8 @@ CHROMA = ((0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 # How many uniform numbers a sample may use; the crop takes the first eight.
 DRAWN = 24
+# Flips and turns of a picture, itself included.
+TURNS = 8
 
 
 def load_pictures(folder: str | Path, *, least: int = 96) -> list[Tensor]:
@@ -139,4 +141,15 @@ def turned(x: Tensor, way: int) -> Tensor:
         x = x.flip(-1)
     if way & 4:
         x = x.flip(-2)
+    return x.contiguous()
+
+
+def turned_back(x: Tensor, way: int) -> Tensor:
+    """What `turned` made `x` of."""
+    if way & 4:
+        x = x.flip(-2)
+    if way & 2:
+        x = x.flip(-1)
+    if way & 1:
+        x = x.mT
     return x.contiguous()

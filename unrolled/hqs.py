@@ -177,6 +177,7 @@ class HQSNet(nn.Module):
         *,
         tell: Callable[[int, Tensor], bool] | None = None,
         tile: int | None = None,
+        ensemble: bool = False,
     ) -> Tensor:
         """Restore observed pictures.
 
@@ -194,6 +195,8 @@ class HQSNet(nn.Module):
             ``tell(iteration, x)`` with the latent pictures after each iteration; true ends them.
         tile : int, optional
             The prior works in tiles of about so many pixels: see `ResUNet.tiled`.
+        ensemble : bool
+            The prior is the mean over eight flips and turns: see `ResUNet.ensembled`.
 
         Returns
         -------
@@ -217,7 +220,9 @@ class HQSNet(nn.Module):
                 if hidden is not None:
                     noise = noise + self.unseen[k] * hidden
                 with torch.autocast(kind, **mixed):
-                    if tile is None:
+                    if ensemble:
+                        x = self.prior.ensembled(z, noise, tile)
+                    elif tile is None:
                         x = self.prior(z, noise)
                     else:
                         x = self.prior.tiled(z, noise, tile)
@@ -238,6 +243,7 @@ class HQSNet(nn.Module):
         channel_axis: int | None = None,
         colours: str = "opponent",
         tile: int | None = 1024,
+        ensemble: bool = False,
         callback: Callback | None = None,
     ) -> Any:
         """Restore a picture of any unit and size.
@@ -268,6 +274,9 @@ class HQSNet(nn.Module):
             The prior sees larger pictures in overlapping tiles of about so many pixels, which
             bounds the memory of its features; None for none. Data steps see the whole picture, so
             tiles leave no seams.
+        ensemble : bool
+            Whether the prior sees eight flips and turns of the picture and gives their mean: a
+            tenth of a dB better, and several times as slow.
         callback : callable, optional
             Called with a `deconv.progress.State` after each iteration; StopIteration ends the work
             and returns what is restored.
@@ -286,7 +295,7 @@ class HQSNet(nn.Module):
         if tile is not None:
             tile = whole(tile, "tile", low=1)
         return restore(
-            partial(self, tile=tile),
+            partial(self, tile=tile, ensemble=ensemble),
             image,
             psf,
             together=self.config.channels,

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconv.arrays import floating, is_numpy, like, number
+from unrolled.crops import TURNS, turned, turned_back
 from unrolled.planes import unit_range
 
 __all__ = ["ResUNet"]
@@ -167,6 +168,20 @@ class ResUNet(nn.Module):
                 cut = here[..., top - begin[0] :, left - begin[1] :][..., :step, :step]
                 clean[..., inner[0], inner[1]] = cut
         return clean
+
+    def ensembled(self, x: Tensor, sigma: float | Tensor, tile: int | None = None) -> Tensor:
+        """Mean over the eight flips and turns of `x`, which costs eight times `forward`.
+
+        Timofte, Rothe and Van Gool (2016), "Seven ways to improve example-based single image super
+        resolution". With `tile`, each is `tiled`.
+        """
+        sigma = self._map(x, sigma)
+        total: Tensor | float = 0.0
+        for way in range(TURNS):
+            one, noise = turned(x, way), turned(sigma, way)
+            clean = self(one, noise) if tile is None else self.tiled(one, noise, tile)
+            total = total + turned_back(clean, way)
+        return total / TURNS
 
     @staticmethod
     def _map(x: Tensor, sigma: float | Tensor) -> Tensor:
