@@ -14,7 +14,9 @@ torch = pytest.importorskip("torch")
 
 from deconv import psf as psfs  # noqa: E402
 from deconv.operators import StridedBlur  # noqa: E402
+from unrolled import synthesis as module  # noqa: E402
 from unrolled.crops import Crops, load_pictures, turned  # noqa: E402
+from unrolled.kernel_error import PsfError  # noqa: E402
 from unrolled.synthesis import (  # noqa: E402
     Noisy,
     Recipe,
@@ -185,6 +187,80 @@ def test_clipped_batches():
     for y, dead in zip(batch.observed, weights[:, 0] == 0, strict=True):
         assert len(y[:, dead].unique()) <= 1
         assert torch.equal(y[0, dead], y[2, dead])
+
+
+# What a batch is clipped or strided by, beside its psfs.
+KINDS = [{}, {"clipped": 1.0}, {"strided": 1.0}, {"channels": 3}]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_wrong_psf_is_told_and_the_true_one_blurs(kind):
+    for step in range(2):
+        right = synthesis(replace(FULL, **kind)).batch(step, range(6))
+        wrong = synthesis(replace(FULL, error=1.0, **kind)).batch(step, range(6))
+        names = ("sharp", "psf", "weights", "observed", "sigma", "clipped")
+        one, other = (dict(zip(names, parts(batch), strict=True)) for batch in (right, wrong))
+        true, told = one.pop("psf"), other.pop("psf")
+        assert equal(one.values(), other.values())
+        assert told.shape == true.shape and told.dtype == true.dtype
+        assert told.min() >= 0
+        assert abs(told.sum((-2, -1)) - 1).max() < 1e-5
+        off = (told - true).abs().sum((-2, -1))
+        assert off.min() > 1e-3 and off.max() < 1.5
+        assert wrong.A.domain == right.A.domain and wrong.A.shape == right.A.shape
+
+
+def test_without_error_no_psf_is_touched(monkeypatch):
+    before = synthesis(FULL).batch(3, range(6))
+    assert equal(parts(before), parts(synthesis(replace(FULL, error=0.0)).batch(3, range(6))))
+    # The draws that an error takes are nobody else's.
+    monkeypatch.setattr(module, "PsfError", lambda: lambda psf, draw: (draw.manual_seed(0), psf)[1])
+    assert equal(parts(before), parts(synthesis(replace(FULL, error=1.0)).batch(3, range(6))))
+
+    def never():
+        raise AssertionError("an error in a recipe without")
+
+    monkeypatch.setattr(module, "PsfError", never)
+    assert equal(parts(before), parts(synthesis(FULL).batch(3, range(6))))
+
+
+def test_the_observation_is_of_the_true_psf():
+    recipe = replace(PLAIN, sigma=(1e-6, 1e-6), error=1.0)
+    wrong = synthesis(recipe).batch(0, range(8))
+    right = synthesis(replace(recipe, error=0.0)).batch(0, range(8))
+    torch.testing.assert_close(wrong.observed, right.A(wrong.sharp), atol=2e-5, rtol=0)
+    misfit = (wrong.observed - wrong.A(wrong.sharp)).square().mean((-3, -2, -1)).sqrt()
+    assert misfit.max() > 0.005
+
+
+def test_errors_have_their_share():
+    def told(share):
+        return synthesis(replace(PLAIN, error=share)).batch(0, range(100)).A.psf
+
+    right, some, all_wrong = told(0.0), told(0.3), told(1.0)
+    wrong = (some != right).any(dim=(-3, -2, -1))
+    assert abs(float(wrong.float().mean()) - 0.3) < 0.12
+    # A sample that is wrong is so in the same way, whatever the share.
+    assert torch.equal(some[wrong], all_wrong[wrong])
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_a_wrong_psf_is_settled_by_seed_and_index(kind):
+    recipe = replace(FULL, error=1.0, **kind)
+    batch = parts(synthesis(recipe).batch(7, range(6)))
+    assert equal(batch, parts(synthesis(recipe).batch(7, range(6))))
+    for indices in ([3], [5, 3, 0]):
+        other = parts(synthesis(recipe).batch(7, indices))
+        assert equal(other, [part[indices] for part in batch])
+    assert not torch.equal(batch[1], parts(synthesis(recipe, seed=1).batch(7, range(6)))[1])
+
+
+def test_a_wrong_psf_is_that_of_the_generator_module():
+    made = synthesis(replace(PLAIN, error=1.0))
+    _, _, draw, _ = made.crops.draw(4)
+    torch.randn((), generator=draw)  # the doubt in sigma
+    true = synthesis(PLAIN).batch(0, [4]).A.psf[0, 0]
+    assert torch.equal(made.batch(0, [4]).A.psf[0, 0], PsfError()(true, draw))
 
 
 @pytest.mark.parametrize("size", [5, 6, 9, 16, 25])

@@ -127,6 +127,53 @@ def test_tiles_are_the_whole_where_the_network_sees_no_further():
     torch.testing.assert_close(net.tiled(x.mT, 0.1, 33), net(x.mT, 0.1))
 
 
+# --- other results than the picture ---------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("channels", "outputs"), [(1, 3), (5, 2), (2, 1), (3, 3)])
+@pytest.mark.parametrize("size", SIZES)
+def test_any_number_of_outputs(size, channels, outputs):
+    x = noisy(2, channels, *size)
+    blank = ResUNet(channels, (4, 8, 8), blocks=1, residual=False, outputs=outputs).double()
+    assert blank.outputs == outputs and blank.channels == channels
+    found = blank(x, 0.1)
+    assert found.shape == (2, outputs, *size) and not found.any()
+    net = unet(channels, residual=False, outputs=outputs)
+    found = net(x, 0.1)
+    assert found.shape == (2, outputs, *size) and found.any()
+    # Each by a layer of its own, over features that are the same.
+    one = unet(channels, residual=False, outputs=1)
+    state = net.state_dict()
+    state["tail.weight"] = state["tail.weight"][-1:]
+    one.load_state_dict(state)
+    torch.testing.assert_close(found[:, -1:], one(x, 0.1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("outputs", [2, 7])
+def test_tiles_of_other_outputs(outputs):
+    net, x = unet(3, (2, 4), residual=False, outputs=outputs), noisy(2, 3, 150, 85)
+    sigma = torch.linspace(0.01, 0.2, 85).expand(1, 1, 150, 85)
+    whole = net(x, sigma)
+    for tile in (33, 200):
+        found = net.tiled(x, sigma, tile)
+        assert found.shape == (2, outputs, 150, 85)
+        torch.testing.assert_close(found, whole)
+
+
+def test_what_is_added_has_the_channels_of_the_picture():
+    for outputs in (2, 4):
+        message = f"outputs={outputs} with residual=True; expected None"
+        with pytest.raises(ValueError, match=message):
+            ResUNet(3, (4, 8), outputs=outputs)
+    assert ResUNet(3, (4, 8), outputs=3).outputs == 3
+    assert ResUNet(3, (4, 8)).outputs == 3
+    # Without the argument, a network that predicts the picture starts as it did.
+    torch.manual_seed(0)
+    assert ResUNet(3, (4, 8), residual=False).tail.weight.any()
+
+
 # --- as a denoiser --------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconv.arrays import whole
@@ -29,6 +30,12 @@ from unrolled.restore import restore
 from unrolled.unet import ResUNet
 
 __all__ = ["FusionConfig", "MultiLambdaFusion", "trusted_weight"]
+
+# The network's features are small beside what a softmax tells apart, and beside them a misfit in
+# standard deviations of the noise is large.
+SHARPNESS, MISFIT, LEVEL = 10.0, 0.1, 0.3
+# Side of the squares over which the level of the misfit is found, in pixels.
+AROUND = 15
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,11 @@ class FusionConfig:
 class MultiLambdaFusion(nn.Module):
     """Hyper-Laplacian restorations at several weights, fused by a U-Net.
 
-    The network sees them beside the observation and the noise level. It says for each pixel how far
-    each is to be trusted, and what to add to their mean.
+    The network sees them beside the observation, the noise level and the misfit: what the one at
+    the least weight leaves of the observation, and how much that is around each pixel. Under the
+    right psf it even follows the noise and leaves half of it; what a wrong psf cannot explain it
+    leaves. The network says for each pixel how far each restoration is to be trusted, and what to
+    add to their mean.
 
     Examples
     --------
@@ -81,7 +91,7 @@ class MultiLambdaFusion(nn.Module):
             raise ValueError(f"weight={config.weight}; expected a number above 0")
         count = len(config.factors)
         self.unet = ResUNet(
-            count + 1,
+            count + 3,
             config.widths,
             blocks=config.blocks,
             residual=False,
@@ -100,7 +110,7 @@ class MultiLambdaFusion(nn.Module):
         return files.load(name_or_path, cls)
 
     def begin_from(self, prior: ResUNet) -> None:
-        """Start as a denoiser of the middle restorations: `prior`, of one channel and our widths.
+        """Start as a denoiser of the mean restoration: `prior`, of one channel and our widths.
 
         Raises
         ------
@@ -111,8 +121,8 @@ class MultiLambdaFusion(nn.Module):
         state = prior.state_dict()
         picture, noise = state["head.weight"].tensor_split([1], dim=1)
         clean = state["tail.weight"]
-        # All trusted alike: what the denoiser sees is their mean.
-        state["head.weight"] = torch.cat([*[picture / count] * count, 0 * picture, noise], dim=1)
+        unknown = [0 * picture] * 3
+        state["head.weight"] = torch.cat([*[picture / count] * count, *unknown, noise], dim=1)
         state["tail.weight"] = torch.cat([*[0 * clean] * count, clean])
         self.unet.load_state_dict(state)
 
@@ -121,6 +131,8 @@ class MultiLambdaFusion(nn.Module):
         self, y: Tensor, A: Blur, sigma: Tensor, clipped: Tensor | None = None
     ) -> Tensor:
         """The restorations of `y` (N, 1, *A.shape), shape (N, K, *A.domain); see `deconv.fan`."""
+        if A.stride != 1:
+            raise ValueError(f"A has a stride of {A.stride}; expected 1: the solver knows no other")
         config = self.config
         lam = config.weight * sigma.clamp(min=LEAST_NOISE) ** 2
         lam = lam.reshape(-1, 1, 1, 1)
@@ -145,9 +157,11 @@ class MultiLambdaFusion(nn.Module):
         The trust is positive and sums to 1 over the restorations. Arguments as of `forward`.
         """
         several = self.restorations(y, A, sigma, clipped)
-        stacked = torch.cat([several, A.embed(y)], dim=1)
+        weakest = int(np.argmin(self.config.factors))
+        misfit = _misfit(several[:, weakest, None], y, A, sigma, clipped)
+        stacked = torch.cat([several, A.embed(y), MISFIT * misfit, _level(misfit)], dim=1)
         found = self.unet(stacked, sigma) if tile is None else self.unet.tiled(stacked, sigma, tile)
-        trust = torch.softmax(found[:, :-1], dim=1)
+        trust = torch.softmax(SHARPNESS * found[:, :-1], dim=1)
         return (trust * several).sum(dim=1, keepdim=True) + found[:, -1:], trust
 
     def forward(
@@ -215,7 +229,7 @@ class MultiLambdaFusion(nn.Module):
         array, or (array, array)
             The picture, of the image's shape, namespace, floating dtype and scale. With `trust`
             also how far each restoration was trusted, a NumPy array (K, Y, X) that sums to 1 over
-            K: of the mean of the colours, or (C, K, Y, X) for channels that are separate.
+            K: of the mean of three colours, or of the first channel where they are separate.
 
         Raises
         ------
@@ -248,10 +262,7 @@ class MultiLambdaFusion(nn.Module):
             colours=colours,
             callback=callback,
         )
-        if not trust:
-            return restored
-        separate = channel_axis is not None and colours == "separate"
-        return restored, np.stack(maps) if separate else maps[0]
+        return (restored, maps[0]) if trust else restored
 
 
 def trusted_weight(trust: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
@@ -264,3 +275,23 @@ def trusted_weight(trust: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
 def _on_numpy(A: Blur) -> Blur:
     weights = None if A.weights is None else A.weights.numpy()
     return Blur(A.psf.detach().numpy(), A.shape, boundary=A.boundary, weights=weights)
+
+
+@torch.no_grad()
+def _misfit(x: Tensor, y: Tensor, A: Blur, sigma: Tensor, clipped: Tensor | None) -> Tensor:
+    """What `x` leaves of `y`, over the noise, on the domain; 0 where nothing was observed."""
+    left = y - A(x)
+    if A.weights is not None:
+        left = A.weights * left
+    if clipped is not None:
+        left = torch.where(clipped & (left < 0), 0, left)
+    return A.frame.pad(left / sigma.clamp(min=LEAST_NOISE).reshape(-1, 1, 1, 1))
+
+
+@torch.no_grad()
+def _level(misfit: Tensor) -> Tensor:
+    """Root mean square of the misfit around each pixel."""
+    mean = F.avg_pool2d(
+        misfit.square(), AROUND, stride=1, padding=AROUND // 2, count_include_pad=False
+    )
+    return LEVEL * mean.sqrt()
