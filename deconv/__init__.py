@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deconv import evidence, fft, metrics, noise, psf
 from deconv.filter_bank import filter_bank
 from deconv.identify import fit_psf
-from deconv.operators import Blur, StridedBlur
+from deconv.operators import Blur, SpatiallyVaryingBlur, StridedBlur
 from deconv.plug_and_play import plug_and_play
 from deconv.pseudo_inverse import pseudo_inverse
 from deconv.richardson_lucy import richardson_lucy
@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Blur",
+    "SpatiallyVaryingBlur",
     "StridedBlur",
     "blind",
     "evidence",
