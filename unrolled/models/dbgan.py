@@ -1,0 +1,325 @@
+"""DBGAN and BGAN: to deblur by learning to blur (Zhang et al. 2020).
+
+K. Zhang, W. Luo, Y. Zhong, L. Ma, B. Stenger, W. Liu and H. Li, "Deblurring by realistic blurring",
+CVPR 2020. BGAN blurs sharp pictures so that a critic cannot tell them from really blurred ones;
+DBGAN restores what it blurred. Both are residual-in-residual dense blocks (Wang et al. 2018,
+ESRGAN) at the picture's own resolution, without norms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deconv.arrays import number, whole
+from unrolled import weights
+from unrolled.adversarial import Adversary
+from unrolled.models.deblurgan import check_picture, configured, content_loss
+
+__all__ = [
+    "BGAN",
+    "BGAN_PRESETS",
+    "DBGAN",
+    "PRESETS",
+    "BGANConfig",
+    "DBGANConfig",
+    "bgan_loss",
+    "dbgan_loss",
+]
+
+SLOPE = 0.2
+# Weights of the paper: of the pixels, and of the critic.
+CONTENT, ADVERSARIAL = 0.005, 0.01
+
+
+@dataclass(frozen=True)
+class DBGANConfig:
+    """What a `DBGAN` is made of; the JSON beside its weights.
+
+    Parameters
+    ----------
+    channels : int
+        Of a picture.
+    width : int
+        Features.
+    growth : int
+        Features that each convolution of a dense block adds.
+    blocks : int
+        Residual-in-residual dense blocks, of fifteen convolutions each.
+    scale : float
+        Of what a block adds to its input, in (0, 1].
+    """
+
+    channels: int = 3
+    width: int = 64
+    growth: int = 32
+    blocks: int = 16
+    scale: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse what is no network."""
+        for name in ("channels", "width", "growth", "blocks"):
+            whole(getattr(self, name), name, low=1)
+        number(self.scale, "scale", low=0, high=1, strict=True)
+
+
+@dataclass(frozen=True)
+class BGANConfig(DBGANConfig):
+    """What a `BGAN` is made of; the JSON beside its weights.
+
+    Parameters
+    ----------
+    channels, width, growth, blocks, scale
+        As of `DBGANConfig`.
+    noise : int
+        Numbers that say which blur a picture gets.
+    """
+
+    blocks: int = 9
+    noise: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse what is no network."""
+        super().__post_init__()
+        whole(self.noise, "noise", low=1)
+
+
+PRESETS = {"paper": DBGANConfig(), "small": DBGANConfig(width=32, growth=16, blocks=4)}
+BGAN_PRESETS = {"paper": BGANConfig(), "small": BGANConfig(width=32, growth=16, blocks=3)}
+
+
+class DBGAN(nn.Module):
+    """The generator that restores: ``clamp(x + f(x), 0, 1)``; it begins as the identity.
+
+    Examples
+    --------
+    >>> net = DBGAN.preset("small", blocks=1)
+    >>> net(torch.rand(2, 3, 21, 30)).shape
+    torch.Size([2, 3, 21, 30])
+    """
+
+    def __init__(self, config: DBGANConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PRESETS["small"]
+        self.trunk = _Trunk(config, config.channels)
+
+    @classmethod
+    def preset(cls, name: str = "small", **changes: Any) -> DBGAN:
+        """An untrained network of one of `PRESETS`, with `changes` to its configuration.
+
+        "paper" is the published one. An unknown name or a bad change is a TypeError or ValueError.
+        """
+        return cls(configured(PRESETS, name, changes))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | PathLike[str]) -> DBGAN:
+        """A trained network, from a file or its folder; errors as `unrolled.weights.load`."""
+        return weights.load(name_or_path, cls)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore blurred pictures.
+
+        Parameters
+        ----------
+        x : tensor, shape (N, channels, H, W)
+            On [0, 1], of any size.
+
+        Returns
+        -------
+        tensor, shape (N, channels, H, W)
+            On [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` is of another shape, or not of floating point.
+        """
+        check_picture(x, self.config.channels)
+        return (x + self.trunk(x).to(x.dtype)).clamp(0, 1)
+
+
+class BGAN(nn.Module):
+    """The generator that blurs: ``clamp(x + f(x, noise), 0, 1)``; it begins as the identity.
+
+    The noise is one vector for a picture, the same at all its pixels.
+
+    Examples
+    --------
+    >>> net = BGAN.preset("small", blocks=1)
+    >>> net(torch.rand(2, 3, 21, 30)).shape
+    torch.Size([2, 3, 21, 30])
+    """
+
+    def __init__(self, config: BGANConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or BGAN_PRESETS["small"]
+        self.trunk = _Trunk(config, config.channels + config.noise)
+
+    @classmethod
+    def preset(cls, name: str = "small", **changes: Any) -> BGAN:
+        """An untrained network of one of `BGAN_PRESETS`; see `DBGAN.preset`."""
+        return cls(configured(BGAN_PRESETS, name, changes))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | PathLike[str]) -> BGAN:
+        """A trained network, from a file or its folder; errors as `unrolled.weights.load`."""
+        return weights.load(name_or_path, cls)
+
+    def forward(
+        self,
+        x: Tensor,
+        noise: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Blur sharp pictures.
+
+        Parameters
+        ----------
+        x : tensor, shape (N, channels, H, W)
+            On [0, 1], of any size.
+        noise : tensor, shape (N, config.noise), optional
+            Standard normal; drawn if not given.
+        generator : torch.Generator, optional
+            What it is drawn with.
+
+        Returns
+        -------
+        tensor, shape (N, channels, H, W)
+            On [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` or `noise` is of another shape, or `x` not of floating point.
+        """
+        check_picture(x, self.config.channels)
+        shape = (x.shape[0], self.config.noise)
+        if noise is None:
+            noise = torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)
+        elif tuple(noise.shape) != shape:
+            raise ValueError(f"noise has shape {tuple(noise.shape)}; expected {shape}")
+        plane = noise.to(x)[..., None, None].expand(-1, -1, *x.shape[-2:])
+        return (x + self.trunk(torch.cat([x, plane], dim=1)).to(x.dtype)).clamp(0, 1)
+
+
+class _Trunk(nn.Module):
+    """Pictures to what is added to them: a convolution, dense blocks under a skip, three more."""
+
+    def __init__(self, config: DBGANConfig, inputs: int) -> None:
+        super().__init__()
+        width = config.width
+        self.head = _conv(inputs, width)
+        self.body = nn.Sequential(
+            *(_Residual(config) for _ in range(config.blocks)), _conv(width, width)
+        )
+        self.tail = nn.Sequential(
+            _conv(width, width), nn.LeakyReLU(SLOPE, inplace=True), _conv(width, config.channels)
+        )
+        nn.init.zeros_(self.tail[-1].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, channels, H, W)."""
+        x = self.head(x)
+        return self.tail(x + self.body(x))
+
+
+class _Dense(nn.Module):
+    """Five convolutions, each of all before it; what comes of the last is added to the input."""
+
+    def __init__(self, config: DBGANConfig) -> None:
+        super().__init__()
+        self.scale = config.scale
+        sizes = [config.width + k * config.growth for k in range(5)]
+        outputs = [config.growth] * 4 + [config.width]
+        # A tenth of what keeps the variance: deep ones begin near the identity (Wang et al. 2018).
+        self.layers = nn.ModuleList(
+            _conv(*pair, gain=0.1) for pair in zip(sizes, outputs, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        known = x
+        for layer in self.layers[:-1]:
+            known = torch.cat([known, F.leaky_relu(layer(known), SLOPE)], dim=1)
+        return x + self.scale * self.layers[-1](known)
+
+
+class _Residual(nn.Module):
+    """Three dense blocks, whose result is added to the input."""
+
+    def __init__(self, config: DBGANConfig) -> None:
+        super().__init__()
+        self.scale = config.scale
+        self.layers = nn.Sequential(*(_Dense(config) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, width, H, W) to the same."""
+        return x + self.scale * self.layers(x)
+
+
+def _conv(inputs: int, outputs: int, gain: float = 1.0) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1)
+    nn.init.kaiming_normal_(layer.weight, SLOPE)
+    layer.weight.data.mul_(gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+Features = Callable[[Tensor], Tensor]
+
+
+def bgan_loss(
+    adversary: Adversary,
+    features: Features,
+    blurred: Tensor,
+    reference: Tensor,
+    real: Tensor,
+    *,
+    adversarial: float = ADVERSARIAL,
+) -> Tensor:
+    """What BGAN makes small: `content_loss`, plus `adversarial` times the adversary's loss.
+
+    Parameters
+    ----------
+    adversary : Adversary
+        The paper's is of the loss "relativistic-blur".
+    features : callable
+        As of `content_loss`.
+    blurred, reference : tensor, shape (N, C, H, W)
+        What was generated, and a picture of the same scene.
+    real : tensor, shape (M, C, H, W)
+        Really blurred pictures, of other scenes.
+
+    Returns
+    -------
+    tensor
+        A scalar.
+    """
+    loss = adversary.generator_loss(real, blurred)
+    return content_loss(features, blurred, reference) + adversarial * loss
+
+
+def dbgan_loss(
+    adversary: Adversary,
+    features: Features,
+    restored: Tensor,
+    sharp: Tensor,
+    *,
+    content: float = CONTENT,
+    adversarial: float = ADVERSARIAL,
+) -> Tensor:
+    """What DBGAN makes small: `content_loss`, pixels' squared error, and the adversary's loss.
+
+    The last two are weighted by `content` and `adversarial`. Arguments as of `bgan_loss`, pictures
+    (N, C, H, W) on [0, 1]; the result is a scalar.
+    """
+    loss = adversary.generator_loss(sharp, restored)
+    seen = content_loss(features, restored, sharp)
+    return seen + content * F.mse_loss(restored, sharp) + adversarial * loss
