@@ -17,10 +17,12 @@ pytest.importorskip("lightning_fabric")
 pytest.importorskip("tyro")
 safetensors_torch = pytest.importorskip("safetensors.torch")
 
-from unrolled import hqs  # noqa: E402
+from unrolled import hqs, weights  # noqa: E402
+from unrolled.fusion import FusionConfig, MultiLambdaFusion  # noqa: E402
 from unrolled.hqs import HQSNet  # noqa: E402
 from unrolled.synthesis import Recipe  # noqa: E402
 from unrolled.train import Prior, main, train_prior  # noqa: E402
+from unrolled.unet import ResUNet  # noqa: E402
 
 SETTINGS = [
     *("--recipe.domain", "32", "--recipe.sizes", "5", "9", "--recipe.shares", "0.5", "0.5"),
@@ -178,6 +180,98 @@ def test_a_single_picture_is_enough(folder, tmp_path, tiny):
     assert len(list(train_prior(config).parameters())) > 0
 
 
+# --- weights to begin from, and fusion ------------------------------------------------------------
+
+FUSION = ["--net.widths", "4", "8", "--net.blocks", "1", "--net.factors", "0.2", "1", "5"]
+# No step is as good as none at this rate.
+HARDLY = ["--lr", "1e-9", "--steps", "2"]
+
+
+def same(a, b):
+    """Whether two files of weights are the same but for a step that is none."""
+    a, b = (safetensors_torch.load_file(path) for path in (a, b))
+    return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
+
+
+@pytest.fixture
+def begun(folder, tmp_path, tiny):
+    """Weights of a network of other sizes than the preset, at random."""
+    changes = {"widths": (6, 6), "blocks": 1, "iterations": 1, "steps": 2, "hidden": 4}
+    torch.manual_seed(3)
+    net = HQSNet.preset("tiny", **changes)
+    torch.nn.init.normal_(net.prior.tail.weight, std=0.1)
+    return weights.save(net, tmp_path / "begun.safetensors")
+
+
+def test_from_weights_to_weights(folder, tmp_path, begun, tiny):
+    base = ["hqs", "--data", str(folder), "--start", str(begun), *SETTINGS]
+    main([*base, "--run", str(tmp_path / "same"), *HARDLY])
+    assert same(begun, tmp_path / "same" / "hqs.safetensors")
+    net = HQSNet.from_pretrained(tmp_path / "same" / "hqs.safetensors")
+    assert net.config == HQSNet.from_pretrained(begun).config != tiny
+
+
+def test_no_weights_to_begin_from(folder, tmp_path, tiny):
+    base = ["--data", str(folder), "--run", str(tmp_path / "run"), *SETTINGS]
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*missing\.safetensors"):
+        main(["hqs", "--start", str(tmp_path / "missing.safetensors"), *base])
+    fusion = weights.save(MultiLambdaFusion(), tmp_path / "fusion.safetensors")
+    with pytest.raises(ValueError, match="expected 'HQSNet'"):
+        main(["hqs", "--start", str(fusion), *base])
+
+
+def test_fusion_from_pictures_to_weights(folder, tmp_path):
+    base = ["--data", str(folder), *SETTINGS, *FUSION, "--recipe.error", "1"]
+    run = tmp_path / "run"
+    main(["fusion", "--run", str(run), "--steps", "3", "--validate", "3", *base])
+    assert [p.name for p in (run / "pictures").iterdir()] == ["000003.png"]
+    assert len(column(run)) == 3
+    assert all(np.isfinite(float(loss)) for loss in column(run))
+    assert sorted(p.name for p in run.glob("fusion.*")) == ["fusion.json", "fusion.safetensors"]
+    net = MultiLambdaFusion.from_pretrained(run)
+    assert net.config.widths == (4, 8) and net.config.factors == (0.2, 1.0, 5.0)
+    assert net.unet.tail.weight.any()
+    restored = net.restore(torch.rand(24, 20), torch.full((5, 5), 1 / 25), sigma=0.01)
+    assert restored.shape == (24, 20)
+
+
+def test_fusion_begins_from_a_denoiser(folder, tmp_path):
+    torch.manual_seed(0)
+    prior = ResUNet(1, (4, 8), blocks=1)
+    torch.nn.init.normal_(prior.tail.weight, std=0.1)
+    path = tmp_path / "prior.safetensors"
+    safetensors_torch.save_file(prior.state_dict(), path)
+    base = ["fusion", "--data", str(folder), "--prior", str(path), *SETTINGS, *HARDLY]
+    main([*base, "--run", str(tmp_path / "run"), *FUSION])
+    expected = MultiLambdaFusion(FusionConfig((0.2, 1.0, 5.0), widths=(4, 8), blocks=1))
+    expected.begin_from(prior)
+    weights.save(expected, tmp_path / "expected.safetensors")
+    assert same(tmp_path / "expected.safetensors", tmp_path / "run" / "fusion.safetensors")
+    with pytest.raises(ValueError, match=r"prior\.safetensors does not match ResUNet"):
+        main([*base, "--run", str(tmp_path / "wide"), "--net.widths", "4", "6"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--recipe.strided", "0.5"], r"recipe\.strided=0\.5; expected 0"),
+        (["--recipe.channels", "3"], r"recipe\.channels=3; expected 1"),
+        (["--net.factors", "0", "1"], r"factors=\(0\.0, 1\.0\); expected .* above 0"),
+    ],
+)
+def test_what_fusion_cannot_do(folder, tmp_path, change, message):
+    run = tmp_path / "run"
+    with pytest.raises(ValueError, match=message):
+        main(["fusion", "--data", str(folder), "--run", str(run), *SETTINGS, *change])
+    assert not list(run.glob("*.csv"))
+
+
+def test_the_start_knows_the_channels(folder, tmp_path, begun):
+    base = ["hqs", "--data", str(folder), "--run", str(tmp_path / "run"), *SETTINGS]
+    with pytest.raises(ValueError, match=r"recipe\.channels=3; .* restores 1"):
+        main([*base, "--start", str(begun), "--recipe.channels", "3"])
+
+
 @pytest.mark.parametrize("name", ["prior", "hqs"])
 def test_help_lists_the_settings(name, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -187,3 +281,14 @@ def test_help_lists_the_settings(name, capsys):
     for flag in ("--run", "--recipe.domain", "--recipe.sigma", "--preset", "--mixed", "--devices"):
         assert flag in shown
     assert ("--prior" in shown) == (name == "hqs")
+    assert ("--start" in shown) == (name == "hqs")
+
+
+def test_help_lists_the_settings_of_fusion(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["fusion", "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    for flag in ("--run", "--recipe.error", "--net.factors", "--net.widths", "--loss", "--prior"):
+        assert flag in shown
+    assert "--preset" not in shown and "--start" not in shown

@@ -9,6 +9,7 @@ from typing import Any
 
 # Where each public name lives.
 _HOMES = {
+    "BlurClassifier": "models.blur_classifier",
     "HQSConfig": "hqs",
     "HQSNet": "hqs",
     "HyperParameterNet": "hqs",
@@ -22,6 +23,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BlurClassifier",
     "HQSConfig",
     "HQSNet",
     "HyperParameterNet",

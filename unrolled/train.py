@@ -117,9 +117,9 @@ class Fusion(TrainConfig):
     batch: int = 8
     lr: float = 6e-4
     data: Path = Path("data")
-    recipe: Recipe = field(default_factory=lambda: Recipe(domain=128, error=0.75, doubt=0.25))
+    recipe: Recipe = field(default_factory=lambda: Recipe(domain=128, error=0.65, doubt=0.25))
     net: FusionConfig = field(default_factory=FusionConfig)
-    loss: Literal["l1", "psnr"] = "l1"
+    loss: Literal["l1", "psnr"] = "psnr"
     prior: Path | None = None
 
 
@@ -146,6 +146,11 @@ def train_hqs(config: HQS) -> nn.Module:
     seen, held = _pictures(config.data, config.recipe.domain)
     if config.start:
         net = HQSNet.from_pretrained(config.start).train()
+        if net.config.channels != config.recipe.channels:
+            raise ValueError(
+                f"recipe.channels={config.recipe.channels}; {config.start} restores "
+                f"{net.config.channels}: expected as many"
+            )
     else:
         net = HQSNet.preset(config.preset, channels=config.recipe.channels)
     if config.prior:
@@ -158,6 +163,10 @@ def train_fusion(config: Fusion) -> nn.Module:
     if config.recipe.strided:
         raise ValueError(
             f"recipe.strided={config.recipe.strided}; expected 0: the solver restores no strides"
+        )
+    if config.recipe.channels != 1:
+        raise ValueError(
+            f"recipe.channels={config.recipe.channels}; expected 1: colours are restored one by one"
         )
     fabric = launched(config)
     seen, held = _pictures(config.data, config.recipe.domain)
