@@ -10,6 +10,7 @@ from typing import Any
 from deconv import blind, io, psf
 from deconv.arrays import choose
 from deconv.batch import Job, in_linear_light, linear_sigma, working_image
+from deconv.blind.estimators import ready
 from deconv.operators import BOUNDARIES
 from deconv.picture import DISPLAY_GAMMA, Picture
 
@@ -48,6 +49,7 @@ class BlindJob(Job):
                 f"--method {self.method.name} finds its own psf; expected one that takes it"
             )
         choose(self.prior, ("auto", *blind.PRIORS), "prior")
+        ready(self.prior)
         if self.save_psf is not None and not self.save_psf.is_dir():
             if not self.save_psf.suffix:
                 raise FileNotFoundError(f"the folder {self.save_psf} for psfs does not exist")

@@ -1,4 +1,4 @@
-"""The command line: ``deconv deblur``, ``blind``, ``psf``, ``methods``, ``demo``."""
+"""The command line: ``deconv deblur``, ``blind``, ``sharpness``, ``psf``, ``methods``, ``demo``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deconv import batch, io, methods
 from deconv.methods import Method
 from deconv.progress import History, State
 from deconv.psf import files as psf_files
+from deconv.sharpness_cli import sharpness
 
 __all__ = ["app", "main"]
 
@@ -34,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 some files failed, 2 bad input."""
     try:
         code = app(arguments, prog_name="deconv", standalone_mode=False)
-    except (ValueError, TypeError, OSError) as error:
+    # An ImportError: an extra that is not installed.
+    except (ValueError, TypeError, OSError, ImportError) as error:
         _say(error)
         return 2
     # typer's own errors (an unknown option, a missing argument) share only this interface.
@@ -267,7 +269,10 @@ def blind(
     inputs: Inputs,
     out: Out,
     prior: Annotated[
-        str, typer.Option(help="auto, or one estimator: l0, patch_minimum, dark_channel, text ...")
+        str,
+        typer.Option(
+            help="auto, or one estimator: l0, patch_minimum, dark_channel, text, discriminative ..."
+        ),
     ] = "auto",
     psf_size: Annotated[
         int | None, typer.Option(min=2, help="About the psf's size in pixels; found when left out.")
@@ -330,6 +335,9 @@ def _crop(text: str) -> tuple[slice, slice]:
     if min(x, y) < 0 or min(width, height) < 1:
         raise ValueError(f"--crop {text!r}; expected a corner inside and a size above 0")
     return slice(y, y + height), slice(x, x + width)
+
+
+app.command()(sharpness)
 
 
 @app.command("psf")

@@ -213,6 +213,8 @@ def test_the_public_names_are_those_of_the_registry():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_estimator_finds_a_planted_shake(name):
+    if name == "discriminative":
+        pytest.importorskip("torch")
     shake = psf.motion(9, 30)
     image = scene_and_blurred(shake, size=160)[1].astype(np.float32)
     before = image.copy()

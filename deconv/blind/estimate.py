@@ -135,6 +135,8 @@ def estimate(
     TypeError, ValueError
         For bad input, naming the argument, before any work is done: a picture that is constant,
         smaller than the psf, or has fewer than 24 pixels along an axis.
+    ImportError
+        If `prior` is "discriminative", and PyTorch or `unrolled` is not installed.
 
     References
     ----------

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from deconv.blind.alternation import Alternation, ImagePrior, Tell
 from deconv.blind.dark_channel import DarkChannel
+from deconv.blind.discriminative import Discriminative
 from deconv.blind.edge import Edge, UsefulEdges
 from deconv.blind.kernel import KernelStep
 from deconv.blind.l0 import L0
@@ -19,7 +20,7 @@ from deconv.blind.pyramid import Refine
 from deconv.blind.text import Text
 from deconv.blind.variational_bayes import VariationalBayes
 
-__all__ = ["NAMES", "estimator"]
+__all__ = ["NAMES", "estimator", "ready"]
 
 PRIORS: dict[str, Callable[[], ImagePrior]] = {
     "l0": L0,
@@ -30,6 +31,7 @@ PRIORS: dict[str, Callable[[], ImagePrior]] = {
     "text": Text,
     "text_paper": lambda: Text(ink=False),
     "edge": Edge,
+    "discriminative": Discriminative,
 }
 # First weight of the gradients and iterations per scale, where a prior wants other ones.
 MU = {"patch_minimum": 5e-3}
@@ -41,6 +43,12 @@ REFINES: dict[str, Callable[[Tell | None], Refine]] = {
 }
 
 NAMES = (*PRIORS, *REFINES)
+
+
+def ready(name: str) -> None:
+    """Refuse a prior that needs what is not installed, before any work; an ImportError."""
+    if name in PRIORS:
+        PRIORS[name]()
 
 
 def estimator(

@@ -102,19 +102,26 @@ class Latent:
         lam: float,
         first: float,
         target: Callable[[np.ndarray, float], np.ndarray],
+        *,
+        start: np.ndarray | None = None,
+        last: float = LAST_PULL,
+        growth: float = PULL_FACTOR,
+        inner: float = INNER_FACTOR,
     ) -> np.ndarray:
         """The picture with few gradients and few values that `target` changes.
 
         ``target(x, lam / beta)`` is the picture that the prior would make of x where it costs less
-        than this; the penalty beta grows from `first`, and the gradients' own starts anew for each.
+        than this; the penalty beta grows from `first` to below `last` by `growth`, and the
+        gradients' own starts anew for each and grows by `inner`. The first x is `start`, a picture
+        on the domain; the observation when None.
         """
-        x = self.seen
+        x = self.seen if start is None else start
         beta = first
-        while beta < LAST_PULL:
+        while beta < last:
             aim = self.seen.copy()
             aim[self.frame.index] = target(self.frame.crop(x), lam / beta)
-            x = self.flat(data, mu, start=x, pull=(beta, rfftn(aim, 2)), factor=INNER_FACTOR)
-            beta *= PULL_FACTOR
+            x = self.flat(data, mu, start=x, pull=(beta, rfftn(aim, 2)), factor=inner)
+            beta *= growth
         return x
 
     def sparse(self, psf: np.ndarray, lam: float, p: float) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from deconv import noise
 from deconv.arrays import channels_first, checked, choose, number, to_numpy
-from deconv.blind.estimators import NAMES
+from deconv.blind.estimators import NAMES, ready
 from deconv.blind.pyramid import odd
 from deconv.blind.region import informative
 from deconv.psf import geometry
@@ -85,8 +85,11 @@ def look(
     ------
     TypeError, ValueError
         Naming the argument, what came and what was expected.
+    ImportError
+        If the prior needs what is not installed.
     """
     choose(prior, (AUTO, *NAMES), "prior")
+    ready(prior)
     gamma = number(gamma, "gamma", low=1, high=3)
     if sigma is not None:
         sigma = number(sigma, "sigma", low=0)
