@@ -33,7 +33,9 @@ __all__ = ["FusionConfig", "MultiLambdaFusion", "trusted_weight"]
 
 # The network's features are small beside what a softmax tells apart, and beside them a misfit in
 # standard deviations of the noise is large.
-SHARPNESS, MISFIT, LEVEL = 10.0, 0.1, 0.3
+SHARPNESS, MISFIT, LEVEL = 20.0, 0.1, 0.3
+# Logit of the restoration at the middle weight, before anything is learned.
+PREFERENCE = 2.0
 # Side of the squares over which the level of the misfit is found, in pixels.
 AROUND = 15
 
@@ -97,6 +99,10 @@ class MultiLambdaFusion(nn.Module):
             residual=False,
             outputs=count + 1,
         )
+        middle = np.argmin(np.abs(np.log(config.factors)))
+        self.preference = nn.Parameter(
+            torch.zeros(count).index_fill(0, torch.tensor([middle]), PREFERENCE)
+        )
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | PathLike[str] = "fusion") -> MultiLambdaFusion:
@@ -110,20 +116,20 @@ class MultiLambdaFusion(nn.Module):
         return files.load(name_or_path, cls)
 
     def begin_from(self, prior: ResUNet) -> None:
-        """Start as a denoiser of the mean restoration: `prior`, of one channel and our widths.
+        """Start as `prior`, a denoiser of one channel and our widths, on what is trusted.
 
         Raises
         ------
         RuntimeError
             If its layers are not those of this network.
         """
-        count = len(self.config.factors)
         state = prior.state_dict()
         picture, noise = state["head.weight"].tensor_split([1], dim=1)
         clean = state["tail.weight"]
+        trust = torch.softmax(self.preference.detach(), dim=0)
         unknown = [0 * picture] * 3
-        state["head.weight"] = torch.cat([*[picture / count] * count, *unknown, noise], dim=1)
-        state["tail.weight"] = torch.cat([*[0 * clean] * count, clean])
+        state["head.weight"] = torch.cat([*[t * picture for t in trust], *unknown, noise], dim=1)
+        state["tail.weight"] = torch.cat([*[0 * clean] * len(trust), clean])
         self.unet.load_state_dict(state)
 
     @torch.no_grad()
@@ -161,7 +167,8 @@ class MultiLambdaFusion(nn.Module):
         misfit = _misfit(several[:, weakest, None], y, A, sigma, clipped)
         stacked = torch.cat([several, A.embed(y), MISFIT * misfit, _level(misfit)], dim=1)
         found = self.unet(stacked, sigma) if tile is None else self.unet.tiled(stacked, sigma, tile)
-        trust = torch.softmax(SHARPNESS * found[:, :-1], dim=1)
+        logits = SHARPNESS * found[:, :-1] + self.preference[:, None, None]
+        trust = torch.softmax(logits, dim=1)
         return (trust * several).sum(dim=1, keepdim=True) + found[:, -1:], trust
 
     def forward(
