@@ -9,10 +9,13 @@ from deconv.fidelity import Fidelity
 
 torch = pytest.importorskip("torch")
 
+import torch.nn.functional as F  # noqa: E402
+
 from deconv.operators import Blur, StridedBlur  # noqa: E402
 from unrolled.fusion import (  # noqa: E402
     LEVEL,
     MISFIT,
+    PREFERENCE,
     SHARPNESS,
     FusionConfig,
     MultiLambdaFusion,
@@ -101,13 +104,17 @@ def test_shapes_and_trust(setting, shape):
 
 @torch.no_grad()
 @pytest.mark.parametrize("factors", [FACTORS, (1.0,), (0.1, 1.0, 10.0)])
-def test_an_untrained_network_is_the_mean(factors):
+def test_an_untrained_network_prefers_the_middle(factors):
     y, A, sigma, _ = observation()
     net = network(factors=factors)
     x, trust = net.fused(y, A, sigma)
     several = net.restorations(y, A, sigma)
-    torch.testing.assert_close(x, several.mean(1, keepdim=True), rtol=0, atol=1e-6)
-    torch.testing.assert_close(trust, torch.full_like(trust, 1 / len(factors)))
+    middle = factors.index(1.0)
+    odds = torch.ones(len(factors))
+    odds[middle] = np.exp(PREFERENCE)
+    share = (odds / odds.sum())[:, None, None]
+    torch.testing.assert_close(trust, share.expand_as(trust))
+    torch.testing.assert_close(x[:, 0], (share * several).sum(1), rtol=0, atol=1e-6)
 
 
 @torch.no_grad()
@@ -119,7 +126,8 @@ def test_what_the_network_is_given_and_what_it_says(setting):
     x, trust = NET.fused(y, A, sigma, clipped)
     hook.remove()
     (((stacked, noise), said),) = seen
-    torch.testing.assert_close(stacked[:, :5], torch.cat([several, A.embed(y)], 1))
+    low = F.avg_pool2d(y, 6).amin((-2, -1), keepdim=True)
+    torch.testing.assert_close(stacked[:, :5], torch.cat([several, A.embed(y)], 1) - low)
     torch.testing.assert_close(noise, sigma)
     # The misfit of the restoration at the least weight, where something was observed.
     weakest = several[:, :1]
@@ -136,7 +144,7 @@ def test_what_the_network_is_given_and_what_it_says(setting):
     # And how much it is around a pixel: in the middle nothing is cut off.
     around = (stacked[:, 5, 1:16, 2:17] / MISFIT).square().mean((1, 2)).sqrt()
     torch.testing.assert_close(stacked[:, 6, 8, 9], LEVEL * around, rtol=1e-4, atol=1e-5)
-    odds = (SHARPNESS * said[:, :4]).double().exp()
+    odds = (SHARPNESS * said[:, :4] + NET.preference[:, None, None]).double().exp()
     torch.testing.assert_close(trust.double(), odds / odds.sum(1, keepdim=True), rtol=1e-4, atol=0)
     torch.testing.assert_close(x[:, 0], (trust * several).sum(1) + said[:, 4])
 
@@ -149,7 +157,7 @@ def test_the_misfit_is_that_of_the_weakest_restoration(factors, weakest):
     net.unet.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     net(y, A, sigma)
     found = A.crop(seen[0])
-    left = y - A(seen[0][:, weakest : weakest + 1])
+    left = y - A(net.restorations(y, A, sigma)[:, weakest : weakest + 1])
     # A small one, on the scale of pictures.
     ratio = found[:, -2:-1] / left
     torch.testing.assert_close(ratio[0], torch.full_like(ratio[0], MISFIT / 0.02))
@@ -157,15 +165,18 @@ def test_the_misfit_is_that_of_the_weakest_restoration(factors, weakest):
 
 
 @torch.no_grad()
-def test_it_begins_as_a_denoiser_of_the_mean():
+def test_it_begins_as_a_denoiser_of_what_it_trusts():
     prior = shaken(ResUNet(1, (4, 8), blocks=1))
     before = {name: value.clone() for name, value in prior.state_dict().items()}
     y, A, sigma, _ = observation()
     net = shaken(network())
     net.begin_from(prior)
     x, trust = net.fused(y, A, sigma)
-    torch.testing.assert_close(x, prior(net.restorations(y, A, sigma).mean(1, keepdim=True), sigma))
-    torch.testing.assert_close(trust, torch.full_like(trust, 0.25))
+    low = F.avg_pool2d(y, 6).amin((-2, -1), keepdim=True)
+    trusted = (trust * net.restorations(y, A, sigma)).sum(1, keepdim=True)
+    torch.testing.assert_close(x, prior(trusted - low, sigma) + low)
+    share = torch.softmax(net.preference, dim=0)[:, None, None]
+    torch.testing.assert_close(trust, share.expand_as(trust))
     # It is a copy.
     net.unet.head.weight.add_(1)
     net.unet.body[0].first.weight.add_(1)
@@ -238,8 +249,9 @@ def test_the_gradient_reaches_the_network_and_not_the_solver():
     net(y, A, sigma, clipped)
     hook.remove()
     misfit, several = seen[0][:, 5:].detach(), net.restorations(y, A, sigma, clipped)
-    found = net.unet(torch.cat([several, A.embed(y), misfit], 1), sigma)
-    trust = torch.softmax(SHARPNESS * found[:, :-1], 1)
+    low = (several - seen[0][:, :4]).detach()[:, :1]
+    found = net.unet(torch.cat([several - low, A.embed(y) - low, misfit], 1), sigma)
+    trust = torch.softmax(SHARPNESS * found[:, :-1] + net.preference[:, None, None], 1)
     x = (trust * several).sum(1, keepdim=True) + found[:, -1:]
     (expected,) = torch.autograd.grad(A.crop(x).square().mean(), y)
     torch.testing.assert_close(y.grad, expected)
@@ -297,3 +309,12 @@ def test_strides_are_refused():
     A = StridedBlur(torch.ones(1, 1, 3, 3) / 9, (16, 16), 2)
     with pytest.raises(ValueError, match="A has a stride of 2; expected 1"):
         MultiLambdaFusion()(torch.rand(1, 1, 16, 16), A, torch.tensor([0.01]))
+
+
+@torch.no_grad()
+def test_haze_over_all_of_a_picture_changes_nothing():
+    y, A, sigma, _ = observation("periodic")
+    x, trust = NET.fused(y, A, sigma)
+    hazy, there = NET.fused(y + 0.7, A, sigma)
+    close(hazy, x + 0.7, 1e-4)
+    torch.testing.assert_close(there, trust, rtol=0, atol=1e-3)

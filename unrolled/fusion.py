@@ -38,6 +38,8 @@ SHARPNESS, MISFIT, LEVEL = 20.0, 0.1, 0.3
 PREFERENCE = 2.0
 # Side of the squares over which the level of the misfit is found, in pixels.
 AROUND = 15
+# And side of the squares whose darkest mean is black.
+DARK = 6
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class MultiLambdaFusion(nn.Module):
     def restorations(
         self, y: Tensor, A: Blur, sigma: Tensor, clipped: Tensor | None = None
     ) -> Tensor:
-        """The restorations of `y` (N, 1, *A.shape), shape (N, K, *A.domain); see `deconv.fan`."""
+        """The restorations ``(N, K, *A.domain)`` of y ``(N, 1, *A.shape)``; see `deconv.fan`."""
         if A.stride != 1:
             raise ValueError(f"A has a stride of {A.stride}; expected 1: the solver knows no other")
         config = self.config
@@ -158,14 +160,18 @@ class MultiLambdaFusion(nn.Module):
         *,
         tile: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Latent pictures (N, 1, *A.domain), and the trust in each restoration (N, K, *A.domain).
+        """Latent pictures, and the trust in each restoration.
 
-        The trust is positive and sums to 1 over the restorations. Arguments as of `forward`.
+        They are (N, 1, *A.domain) and (N, K, *A.domain). The trust is positive and sums to 1 over
+        the restorations. Arguments as of `forward`.
         """
         several = self.restorations(y, A, sigma, clipped)
         weakest = int(np.argmin(self.config.factors))
         misfit = _misfit(several[:, weakest, None], y, A, sigma, clipped)
-        stacked = torch.cat([several, A.embed(y), MISFIT * misfit, _level(misfit)], dim=1)
+        low = _black(y)
+        stacked = torch.cat(
+            [several - low, A.embed(y) - low, MISFIT * misfit, _level(misfit)], dim=1
+        )
         found = self.unet(stacked, sigma) if tile is None else self.unet.tiled(stacked, sigma, tile)
         logits = SHARPNESS * found[:, :-1] + self.preference[:, None, None]
         trust = torch.softmax(logits, dim=1)
@@ -302,3 +308,12 @@ def _level(misfit: Tensor) -> Tensor:
         misfit.square(), AROUND, stride=1, padding=AROUND // 2, count_include_pad=False
     )
     return LEVEL * mean.sqrt()
+
+
+@torch.no_grad()
+def _black(y: Tensor) -> Tensor:
+    """The darkest place of each picture (N, 1, 1, 1): what the network counts brightness from.
+
+    Without it a haze over all of the picture would change what the network does.
+    """
+    return F.avg_pool2d(y, min(DARK, *y.shape[-2:])).amin((-2, -1), keepdim=True)

@@ -108,8 +108,11 @@ class Fusion(TrainConfig):
         The restorations and the network.
     loss : {"l1", "psnr"}
         Absolute error, or the logarithm of the squared one.
+    start : name or path, optional
+        Trained weights to begin from, as for `MultiLambdaFusion.from_pretrained`; `net` is then
+        theirs.
     prior : path, optional
-        Weights of a denoiser to begin from.
+        Weights of a denoiser to begin from, where there are no such weights.
     """
 
     run: Path = Path("runs/fusion")
@@ -120,6 +123,7 @@ class Fusion(TrainConfig):
     recipe: Recipe = field(default_factory=lambda: Recipe(domain=128, error=0.65, doubt=0.25))
     net: FusionConfig = field(default_factory=FusionConfig)
     loss: Literal["l1", "psnr"] = "psnr"
+    start: str | None = None
     prior: Path | None = None
 
 
@@ -170,8 +174,11 @@ def train_fusion(config: Fusion) -> nn.Module:
         )
     fabric = launched(config)
     seen, held = _pictures(config.data, config.recipe.domain)
-    net = MultiLambdaFusion(config.net)
-    if config.prior:
+    if config.start:
+        net = MultiLambdaFusion.from_pretrained(config.start).train()
+    else:
+        net = MultiLambdaFusion(config.net)
+    if config.prior and not config.start:
         prior = ResUNet(1, config.net.widths, blocks=config.net.blocks)
         weights.fill(prior, weights.read_tensors(config.prior), config.prior)
         net.begin_from(prior)

@@ -205,12 +205,12 @@ class SpatiallyVaryingBlur:
 
     @property
     def windows(self) -> Array:
-        """The windows on the domain, (K, ..., *domain)."""
+        """The windows on the domain, ``(K, ..., *domain)``."""
         return self.filters.windows
 
     @property
     def otfs(self) -> Array:
-        """Half spectra of the centred psfs on the domain, (K, ..., *half)."""
+        """Half spectra of the centred psfs on the domain, ``(K, ..., *half)``."""
         return self.filters.otfs
 
     @property
