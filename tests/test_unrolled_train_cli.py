@@ -247,6 +247,9 @@ def test_fusion_begins_from_a_denoiser(folder, tmp_path):
     expected.begin_from(prior)
     weights.save(expected, tmp_path / "expected.safetensors")
     assert same(tmp_path / "expected.safetensors", tmp_path / "run" / "fusion.safetensors")
+    # From trained weights, whatever the command says of the network.
+    main([*base, "--run", str(tmp_path / "on"), "--start", str(tmp_path / "expected.safetensors")])
+    assert same(tmp_path / "expected.safetensors", tmp_path / "on" / "fusion.safetensors")
     with pytest.raises(ValueError, match=r"prior\.safetensors does not match ResUNet"):
         main([*base, "--run", str(tmp_path / "wide"), "--net.widths", "4", "6"])
 
@@ -291,4 +294,4 @@ def test_help_lists_the_settings_of_fusion(capsys):
     shown = capsys.readouterr().out
     for flag in ("--run", "--recipe.error", "--net.factors", "--net.widths", "--loss", "--prior"):
         assert flag in shown
-    assert "--preset" not in shown and "--start" not in shown
+    assert "--preset" not in shown and "--start" in shown
