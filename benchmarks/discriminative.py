@@ -6,8 +6,8 @@ method gets one run with the box given, and every psf the common final step of
 `benchmarks.blind_protocol`.
 
 Planted: camera shakes of 15 to 31 pixels in scikit-image's photographs, 255 pixels wide; the
-prior's constants were chosen there, with a few other photographs. Levin's and Lai's pictures, in
-which nothing was chosen, are left out where they are not at hand.
+prior's constants were chosen there, with a few other photographs. On Levin's and
+Lai's pictures only the box was chosen; they are left out where they are not at hand.
 
     export OMP_NUM_THREADS=1 DECONV_THREADS=1
     python -m benchmarks.discriminative                     # planted, levin and text
