@@ -275,8 +275,8 @@ class HQSNet(nn.Module):
             bounds the memory of its features; None for none. Data steps see the whole picture, so
             tiles leave no seams.
         ensemble : bool
-            Whether the prior sees eight flips and turns of the picture and gives their mean: a
-            tenth of a dB better, and several times as slow.
+            Whether the prior sees eight flips and turns of the picture and gives their mean:
+            0.02 to 0.14 dB better, and several times as slow.
         callback : callable, optional
             Called with a `deconv.progress.State` after each iteration; StopIteration ends the work
             and returns what is restored.
