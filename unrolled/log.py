@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ class Log:
         Folder of the run.
     first : int
         Steps done already; what the files say of later ones is dropped.
+    extra : sequence of str
+        What else each row has.
     enabled : bool
         Whether this process writes; of several, one does.
     """
 
-    def __init__(self, run: Path, first: int, *, enabled: bool) -> None:
-        self.run, self.enabled = run, enabled
+    def __init__(self, run: Path, first: int, extra: Sequence[str] = (), *, enabled: bool) -> None:
+        self.run, self.extra, self.enabled = run, tuple(extra), enabled
         self.board: Any = None
         if not enabled:
             return
@@ -37,7 +40,7 @@ class Log:
         self.file = open(run / "loss.csv", "a", newline="", buffering=1)
         self.writer = csv.writer(self.file)
         if self.file.tell() == 0:
-            self.writer.writerow(COLUMNS)
+            self.writer.writerow((*COLUMNS, *self.extra))
         try:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -45,15 +48,22 @@ class Log:
         except ImportError:
             pass
 
-    def row(self, step: int, loss: float, lr: float, norm: float, seconds: float) -> None:
+    def row(
+        self, step: int, loss: float, lr: float, norm: float, seconds: float, *extra: float
+    ) -> None:
         """One optimiser step."""
         if not self.enabled:
             return
         # All digits: a continued run is compared with an uninterrupted one.
-        self.writer.writerow((step, repr(loss), f"{lr:.4g}", f"{norm:.4g}", f"{seconds:.1f}"))
+        more = (repr(value) for value in extra)
+        self.writer.writerow(
+            (step, repr(loss), f"{lr:.4g}", f"{norm:.4g}", f"{seconds:.1f}", *more)
+        )
         if self.board and step % 10 == 0:
             self.board.add_scalar("loss", loss, step)
             self.board.add_scalar("lr", lr, step)
+            for name, value in zip(self.extra, extra, strict=True):
+                self.board.add_scalar(name, value, step)
 
     def scores(self, step: int, scores: dict[str, float]) -> None:
         """One validation, which is printed too."""

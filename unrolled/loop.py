@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from unrolled.log import Log
 
-__all__ = ["Samples", "TrainConfig", "launched", "learning_rate", "train"]
+__all__ = ["Rival", "Samples", "TrainConfig", "launched", "learning_rate", "train"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class TrainConfig:
         Largest norm of the gradient.
     ema : float
         Decay of the averaged weights, which are the result.
+    betas : (float, float)
+        Of Adam; a critic moves the aim, and momentum of 0.5 lets the network follow.
     mixed : bool
         Whether convolutions run in bfloat16; spectra and sums are float32 always.
     save, validate : int
@@ -64,6 +66,7 @@ class TrainConfig:
     warmup: int = 200
     clip: float = 0.5
     ema: float = 0.999
+    betas: tuple[float, float] = (0.9, 0.99)
     mixed: bool = True
     save: int = 250
     validate: int = 1000
@@ -78,6 +81,32 @@ class Samples(Protocol):
 
     def batch(self, step: int, indices: Any) -> Any:
         """The samples `indices` of a step."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A network that is trained beside the first, against it: the critic of an adversary.
+
+    Attributes
+    ----------
+    model : Module
+        The critic.
+    loss : callable
+        ``loss(critic, batch, fake)``, a scalar that is a mean over the batch; `fake` is what the
+        first network makes of the batch, without a gradient.
+    fake : callable
+        ``fake(model, batch)``, what the first network makes.
+    turns : int
+        Its steps for one of the first network, all of them on the same batch.
+    lr : float
+        Its highest learning rate; it falls as the other's does.
+    """
+
+    model: nn.Module
+    loss: Callable[[nn.Module, Any, Any], Tensor]
+    fake: Callable[[nn.Module, Any], Any]
+    turns: int = 1
+    lr: float = 1e-4
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -96,6 +125,7 @@ def train(
     *,
     fabric: Fabric | None = None,
     validation: Callable[[nn.Module, int], dict[str, float]] | None = None,
+    rival: Rival | None = None,
 ) -> nn.Module:
     """Train `model` and return its averaged weights, in a copy of it.
 
@@ -113,50 +143,46 @@ def train(
         Launched already; made from `config` if not given.
     validation : callable, optional
         ``validation(model, step)`` with the averaged weights: scores to log.
+    rival : Rival, optional
+        A critic, which takes its turns before each step of `model`; its loss is logged as "rival".
 
     Raises
     ------
     ValueError
         If the batch cannot be shared out evenly, or the folder holds the state of another network.
     FloatingPointError
-        If the loss or its gradient is not finite; the state last saved is from before.
+        If a loss or its gradient is not finite; the state last saved is from before.
     """
     fabric = fabric or launched(config)
     world, rank = fabric.world_size, fabric.global_rank
     if config.batch % world:
         raise ValueError(f"batch={config.batch}; expected a multiple of the {world} processes")
-    objective, optimizer = fabric.setup(
-        _Objective(model, loss, config.mixed),
-        torch.optim.Adam(model.parameters(), lr=config.lr, betas=(0.9, 0.99)),
-    )
+    own = _Side(fabric, model, loss, config, config.lr)
     average = AveragedModel(model, multi_avg_fn=_averaging(config.ema))
-    parts = {"model": model, "average": average, "optimizer": optimizer}
+    parts = {"model": model, "average": average, "optimizer": own.optimizer}
+    if rival:
+        other = _Side(fabric, rival.model, rival.loss, config, rival.lr)
+        parts |= {"rival": rival.model, "rival_optimizer": other.optimizer}
     first = _restore(config.run / "state.pt", parts, config)
     share = config.batch // world
     began = time.perf_counter()
-    with closing(Log(config.run, first, enabled=fabric.is_global_zero)) as log:
+    extra = ("rival",) if rival else ()
+    with closing(Log(config.run, first, extra, enabled=fabric.is_global_zero)) as log:
         for step in range(first, config.steps):
-            rate = config.lr * learning_rate(step, config)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            done, rate = step + 1, learning_rate(step, config)
             begin = step * config.batch + rank * share
-            value = objective(samples.batch(step, range(begin, begin + share)))
-            optimizer.zero_grad()
-            fabric.backward(value)
-            norm = float(
-                fabric.clip_gradients(
-                    objective, optimizer, max_norm=config.clip, error_if_nonfinite=False
-                )
-            )
-            mean = float(fabric.all_reduce(value.detach(), reduce_op="mean"))
-            done = step + 1
-            if not math.isfinite(mean + norm):
-                raise FloatingPointError(
-                    f"at step {done} the loss is {mean} and its gradient has a norm of {norm}"
-                )
-            optimizer.step()
+            batch = samples.batch(step, range(begin, begin + share))
+            criticism = []
+            if rival:
+                with torch.no_grad(), _mixed(model, config.mixed):
+                    fake = rival.fake(model, batch)
+                for _ in range(rival.turns):
+                    value, _ = other.step(done, rate, batch, fake)
+                criticism = [value]
+            mean, norm = own.step(done, rate, batch)
             average.update_parameters(model)
-            log.row(done, mean, rate, norm, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            log.row(done, mean, config.lr * rate, norm, seconds, *criticism)
             last = done == config.steps
             # Scores first: a run killed between the two makes them again.
             if validation and fabric.is_global_zero and (last or done % config.validate == 0):
@@ -164,6 +190,44 @@ def train(
             if last or done % config.save == 0:
                 _save(config.run / "state.pt", parts, done, config, fabric)
     return average.module
+
+
+class _Side:
+    """A network with its loss and its optimiser."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: nn.Module,
+        loss: Callable[..., Tensor],
+        config: TrainConfig,
+        lr: float,
+    ) -> None:
+        self.fabric, self.lr, self.clip = fabric, lr, config.clip
+        self.objective, self.optimizer = fabric.setup(
+            _Objective(model, loss, config.mixed),
+            torch.optim.Adam(model.parameters(), lr=lr, betas=config.betas),
+        )
+
+    def step(self, number: int, rate: float, *batch: Any) -> tuple[float, float]:
+        """One step at so much of the highest rate: the loss over all processes, and its norm."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * rate
+        value = self.objective(*batch)
+        self.optimizer.zero_grad()
+        self.fabric.backward(value)
+        norm = float(
+            self.fabric.clip_gradients(
+                self.objective, self.optimizer, max_norm=self.clip, error_if_nonfinite=False
+            )
+        )
+        mean = float(self.fabric.all_reduce(value.detach(), reduce_op="mean"))
+        if not math.isfinite(mean + norm):
+            raise FloatingPointError(
+                f"at step {number} the loss is {mean} and its gradient has a norm of {norm}"
+            )
+        self.optimizer.step()
+        return mean, norm
 
 
 def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
@@ -180,17 +244,19 @@ def _averaging(decay: float) -> Callable[[Any, Any, Any], None]:
 class _Objective(nn.Module):
     """Batch to loss, as one module for Fabric to wrap."""
 
-    def __init__(
-        self, model: nn.Module, loss: Callable[[nn.Module, Any], Tensor], mixed: bool
-    ) -> None:
+    def __init__(self, model: nn.Module, loss: Callable[..., Tensor], mixed: bool) -> None:
         super().__init__()
         self.model, self.loss, self.mixed = model, loss, mixed
 
-    def forward(self, batch: Any) -> Tensor:
-        # Not Fabric's own mixed precision, which rounds the pictures to bfloat16 as well.
-        device = next(self.model.parameters()).device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.mixed):
-            return self.loss(self.model, batch)
+    def forward(self, *batch: Any) -> Tensor:
+        with _mixed(self.model, self.mixed):
+            return self.loss(self.model, *batch)
+
+
+def _mixed(model: nn.Module, enabled: bool) -> torch.autocast:
+    """Convolutions in bfloat16: not by Fabric, which rounds the pictures to it as well."""
+    device = next(model.parameters()).device.type
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
 
 
 def launched(config: TrainConfig) -> Fabric:
