@@ -11,11 +11,11 @@ from torch import nn  # noqa: E402
 
 from unrolled import adversarial  # noqa: E402
 from unrolled.adversarial import LOSSES, Adversary, frozen, gradient_penalty  # noqa: E402
+from unrolled.losses import perceptual  # noqa: E402
 from unrolled.models.dbgan import BGAN, DBGAN, bgan_loss, dbgan_loss  # noqa: E402
 from unrolled.models.deblurgan import (  # noqa: E402
     DeblurGAN,
     PatchCritic,
-    content_loss,
     deblurgan_loss,
 )
 from unrolled.models.svrnn import SVRNN  # noqa: E402
@@ -334,7 +334,7 @@ def test_content_by_hand():
     def features(picture):
         return 3 * picture[:, :1, ::2]
 
-    loss = content_loss(features, x, true)
+    loss = perceptual(features, x, true)
     torch.testing.assert_close(loss, 9 * (x - true)[:, :1, ::2].square().mean())
     loss.backward()
     assert x.grad.abs().sum() > 0 and true.grad is None
@@ -343,7 +343,7 @@ def test_content_by_hand():
 def test_the_losses_of_the_generators():
     critic = made(CRITICS["patch"])
     a, b = pictures(2, 3, 16, 16, seed=1), pictures(2, 3, 16, 16, seed=2)
-    adversary, content = Adversary(critic, "relativistic-blur"), content_loss(torch.sin, a, b)
+    adversary, content = Adversary(critic, "relativistic-blur"), perceptual(torch.sin, a, b)
     blind, pixels = adversary.generator_loss(b, a), (a - b).square().mean()
     torch.testing.assert_close(deblurgan_loss(adversary, torch.sin, a, b), blind + 100 * content)
     torch.testing.assert_close(
@@ -556,12 +556,12 @@ def test_weights_come_back(name, tmp_path):
         (DeblurGAN, {"width": 0}, ValueError, "width=0; expected a whole number of at least 1"),
         (DeblurGAN, {"dropout": 1.0}, ValueError, r"dropout=1.0; expected"),
         (DeblurGAN, {"upsample": "nearest"}, ValueError, "upsample='nearest' is not known"),
-        (DeblurGAN, {"norms": True}, ValueError, "field of DeblurGANConfig='norms'.*'norm'"),
+        (DeblurGAN, {"norms": True}, ValueError, "option of DeblurGANConfig='norms'.*'norm'"),
         (PatchCritic, {"output": "both"}, ValueError, "output='both'.*patch, binary"),
         (PatchCritic, {"layers": 1.5}, TypeError, "layers=1.5; expected a whole number"),
         (DBGAN, {"growth": 0}, ValueError, "growth=0"),
         (DBGAN, {"scale": 0}, ValueError, "scale=0"),
-        (DBGAN, {"noise": 4}, ValueError, "field of DBGANConfig='noise' is not known"),
+        (DBGAN, {"noise": 4}, ValueError, "option of DBGANConfig='noise' is not known"),
         (BGAN, {"noise": 0}, ValueError, "noise=0"),
         (BGAN, {"blocks": 0}, ValueError, "blocks=0"),
         (VGGCritic, {"width": "64"}, TypeError, "width='64'; expected a whole number"),
@@ -570,7 +570,7 @@ def test_weights_come_back(name, tmp_path):
 def test_configurations_refused(kind, changes, error, words):
     with pytest.raises(error, match=words):
         kind.preset("small", **changes)
-    with pytest.raises(ValueError, match=r"preset='big' is not known.*paper, small"):
+    with pytest.raises(ValueError, match=r"name='big' is not known.*paper, small"):
         kind.preset("big")
 
 

@@ -270,7 +270,7 @@ def test_weights_come_back(tmp_path):
         ({"channels": 1.5}, TypeError, "channels=1.5; expected a whole number"),
         ({"features": (3,)}, ValueError, r"features=\(3,\); expected 2 positive numbers"),
         ({"gates": (4, 4, 4, 0)}, ValueError, r"gates=\(4, 4, 4, 0\); expected 4 positive"),
-        ({"widths": (4, 4)}, ValueError, "field of SVRNNConfig='widths' is not known"),
+        ({"widths": (4, 4)}, ValueError, "option of SVRNNConfig='widths' is not known"),
     ],
 )
 def test_configurations_refused(changes, error, words):
@@ -279,7 +279,7 @@ def test_configurations_refused(changes, error, words):
 
 
 def test_presets_by_name():
-    with pytest.raises(ValueError, match=r"preset='big' is not known.*paper, small"):
+    with pytest.raises(ValueError, match=r"name='big' is not known.*paper, small"):
         SVRNN.preset("big")
     assert SVRNN(SVRNNConfig(**TINY)).config.residual is False
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from deconv.arrays import choose
 from deconv.methods import Method, Parameter
 from deconv.progress import Callback
 from unrolled import weights as shipped
+from unrolled.pretrained import shipped as trained
 
-__all__ = ["FUSION", "HQS", "fusion", "hqs"]
+__all__ = ["DIRECT", "FUSION", "HQS", "fusion", "hqs", "network"]
+
+GUARDS = ("keep", "warn", "none")
 
 
 def hqs(
@@ -96,12 +100,63 @@ def fusion(
     )
 
 
+def network(
+    image: Any,
+    *,
+    network: str | None = None,
+    guard: str = "keep",
+    tile: int = 1024,
+    boundary: str = "unknown",
+    weights: Any = None,
+    channel_axis: int | None = None,
+    callback: Callback | None = None,
+) -> Any:
+    """Restore a picture with a trained end-to-end network, without a psf.
+
+    Parameters
+    ----------
+    image, weights, channel_axis, tile, callback
+        As of `unrolled.direct.restore`. Networks are trained on pictures as they are stored, not
+        in linear light.
+    network : str, optional
+        Weights that come with the package, a file or a folder; by default the first of those that
+        come with it.
+    guard : {"keep", "warn", "none"}
+        What is done where the network paints what is no deblurring.
+    boundary : {"unknown"}
+        Networks know no other.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch or safetensors is not installed.
+    ValueError
+        As `unrolled.direct.restore`, and if there are no such weights.
+    """
+    if boundary != "unknown":
+        raise ValueError(f"boundary={boundary!r}; expected 'unknown': networks know no other")
+    choose(guard, GUARDS, "guard")
+    if network is None:
+        known = trained(needs_psf=False)
+        if not known:
+            raise ValueError("network=None; expected the path of weights: none come with this")
+        network = known[0]
+    return _network(network, needs_psf=False).restore(
+        image,
+        weights=weights,
+        channel_axis=channel_axis,
+        tile=tile,
+        guard=None if guard == "none" else guard,
+        callback=callback,
+    )
+
+
 @cache
-def _network(name: str) -> Any:
+def _network(name: str, *, needs_psf: bool = True) -> Any:
     try:
         from unrolled.pretrained import restorer
 
-        return restorer(name)
+        return restorer(name, needs_psf=needs_psf)
     except ImportError as error:
         raise ImportError(
             f"learned methods need PyTorch and safetensors ({error}): "
@@ -142,4 +197,25 @@ FUSION = _method(
     fusion,
     "MultiLambdaFusion",
     "A network that fuses several restorations, for psfs that are a little wrong; needs PyTorch.",
+)
+DIRECT = Method(
+    "network",
+    network,
+    "A trained network that sees the picture alone, for motion of any kind; needs PyTorch.",
+    needs_psf=False,
+    parameters=(
+        Parameter(
+            "network",
+            "Trained weights, or the path of yours.",
+            "text",
+            choices=trained(needs_psf=False),
+        ),
+        Parameter(
+            "guard",
+            "What to do where it paints what is no deblurring.",
+            "choice",
+            choices=GUARDS,
+        ),
+        Parameter("tile", "Side of the tiles of large pictures.", "int", 128, 8192),
+    ),
 )

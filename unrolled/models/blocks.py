@@ -90,20 +90,21 @@ def configured(presets: Mapping[str, C], name: str, changes: Mapping[str, Any]) 
     return changed
 
 
-def check_picture(x: Tensor, channels: int) -> None:
-    """Refuse what is not (N, channels, H, W) of floating point."""
+def check_picture(x: Any, channels: int, *, least: int = 1) -> None:
+    """Refuse what is not (N, channels, H, W) of floating point and `least` pixels each way."""
     if not isinstance(x, Tensor) or not x.is_floating_point():
         kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(f"x is of {kind}; expected a tensor of floating point")
-    if x.ndim != 4 or x.shape[1] != channels or 0 in x.shape[-2:]:
+    if x.ndim != 4 or x.shape[1] != channels or min(x.shape[-2:]) < least:
         raise ValueError(
-            f"x has shape {tuple(x.shape)}; expected (N, {channels}, H, W) with one pixel or more"
+            f"x has shape {tuple(x.shape)}; expected (N, {channels}, H, W) with H and W of at "
+            f"least {least}"
         )
 
 
-def padded(x: Tensor, stride: int) -> Tensor:
-    """`x` continued by its edge pixels, below and to the right, to multiples of `stride`."""
-    below, right = (-n % stride for n in x.shape[-2:])
+def padded(x: Tensor, stride: int, *, least: int = 1) -> Tensor:
+    """`x` continued by its edge pixels, below and right, to multiples of `stride` from `least`."""
+    below, right = (max(n + -n % stride, least) - n for n in x.shape[-2:])
     return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
 
 

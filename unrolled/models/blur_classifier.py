@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from deconv.arrays import channels_first, checked, to_numpy
 from unrolled import weights
+from unrolled.models.blocks import check_picture
 
 __all__ = ["LEAST_SIDE", "BlurClassifier", "BlurClassifierConfig"]
 
@@ -129,9 +130,14 @@ class BlurClassifier(nn.Module):
         Eight is for four widths. A place sees about 90 pixels each way. Those where nothing is to
         be seen, such as sky, say little; `forward` counts them with the others.
         """
-        _check(x)
-        logits: Tensor = self.layers(_even(x))
+        logits: Tensor = self.layers[-1](self.features(x))
         return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """What `map` decides by, (N, widths[-1], H // 8, W // 8), for `x` as of `forward`."""
+        check_picture(x, 1, least=LEAST_SIDE)
+        seen: Tensor = self.layers[:-1](_even(x))
+        return seen
 
     @torch.no_grad()
     def blurriness(self, image: Any, *, channel_axis: int | None = None) -> float:
@@ -201,17 +207,6 @@ def _around(x: Tensor) -> Tensor:
     means = F.avg_pool2d(x, 8, ceil_mode=True, count_include_pad=False)
     means = F.avg_pool2d(F.pad(means, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     return F.interpolate(means, size=x.shape[-2:], mode="bilinear")
-
-
-def _check(x: Tensor) -> None:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x is of {kind}; expected a tensor of floating point")
-    if x.ndim != 4 or x.shape[1] != 1 or min(x.shape[-2:]) < LEAST_SIDE:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}; expected (N, 1, H, W) with H and W of at least "
-            f"{LEAST_SIDE}"
-        )
 
 
 def _grey(image: Any, channel_axis: int | None) -> np.ndarray:

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from deconv.arrays import number, whole
 from unrolled import weights
 from unrolled.adversarial import Adversary
-from unrolled.models.deblurgan import check_picture, configured, content_loss
+from unrolled.direct import Restorer
+from unrolled.losses import perceptual
+from unrolled.models.blocks import check_picture, configured
 
 __all__ = [
     "BGAN",
@@ -94,7 +96,7 @@ PRESETS = {"paper": DBGANConfig(), "small": DBGANConfig(width=32, growth=16, blo
 BGAN_PRESETS = {"paper": BGANConfig(), "small": BGANConfig(width=32, growth=16, blocks=3)}
 
 
-class DBGAN(nn.Module):
+class DBGAN(Restorer, nn.Module):
     """The generator that restores: ``clamp(x + f(x), 0, 1)``; it begins as the identity.
 
     Examples
@@ -284,14 +286,14 @@ def bgan_loss(
     *,
     adversarial: float = ADVERSARIAL,
 ) -> Tensor:
-    """What BGAN makes small: `content_loss`, plus `adversarial` times the adversary's loss.
+    """What BGAN makes small: `perceptual`, plus `adversarial` times the adversary's loss.
 
     Parameters
     ----------
     adversary : Adversary
         The paper's is of the loss "relativistic-blur".
     features : callable
-        As of `content_loss`.
+        As of `unrolled.losses.perceptual`.
     blurred, reference : tensor, shape (N, C, H, W)
         What was generated, and a picture of the same scene.
     real : tensor, shape (M, C, H, W)
@@ -303,7 +305,7 @@ def bgan_loss(
         A scalar.
     """
     loss = adversary.generator_loss(real, blurred)
-    return content_loss(features, blurred, reference) + adversarial * loss
+    return perceptual(features, blurred, reference) + adversarial * loss
 
 
 def dbgan_loss(
@@ -315,11 +317,11 @@ def dbgan_loss(
     content: float = CONTENT,
     adversarial: float = ADVERSARIAL,
 ) -> Tensor:
-    """What DBGAN makes small: `content_loss`, pixels' squared error, and the adversary's loss.
+    """What DBGAN makes small: `perceptual`, pixels' squared error, and the adversary's loss.
 
     The last two are weighted by `content` and `adversarial`. Arguments as of `bgan_loss`, pictures
     (N, C, H, W) on [0, 1]; the result is a scalar.
     """
     loss = adversary.generator_loss(sharp, restored)
-    seen = content_loss(features, restored, sharp)
+    seen = perceptual(features, restored, sharp)
     return seen + content * F.mse_loss(restored, sharp) + adversarial * loss

@@ -7,18 +7,20 @@ using conditional adversarial networks", CVPR 2018. The critic is that of pix2pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from os import PathLike
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deconv.arrays import choose, number, whole
 from unrolled import weights
 from unrolled.adversarial import Adversary
+from unrolled.direct import Restorer
+from unrolled.losses import perceptual
+from unrolled.models.blocks import check_picture, configured, padded
 
 __all__ = [
     "CRITICS",
@@ -27,7 +29,6 @@ __all__ = [
     "DeblurGANConfig",
     "PatchCritic",
     "PatchCriticConfig",
-    "content_loss",
     "deblurgan_loss",
 ]
 
@@ -35,8 +36,6 @@ UPSAMPLING = ("transposed", "resize")
 OUTPUTS = ("patch", "binary")
 # Weight of the content loss in the paper.
 CONTENT = 100.0
-
-C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ PRESETS = {
 }
 
 
-class DeblurGAN(nn.Module):
+class DeblurGAN(Restorer, nn.Module):
     """The generator: ``clamp(x + G(x), 0, 1)``, with an encoder, residual blocks and a decoder.
 
     It begins as the identity; the published one begins as noise.
@@ -286,22 +285,6 @@ def _critic(config: PatchCriticConfig) -> Iterator[nn.Module]:
     yield nn.Conv2d(before, 1, 4, padding=1)
 
 
-def content_loss(features: Callable[[Tensor], Tensor], x: Tensor, true: Tensor) -> Tensor:
-    """Mean squared difference of two pictures' features (Johnson et al. 2016).
-
-    Parameters
-    ----------
-    features : callable
-        Pictures (N, C, H, W) on [0, 1] to features of any shape. In the papers they are those of
-        VGG19, conv3_3 before its ReLU for DeblurGAN; the callable scales pictures as it needs.
-    x, true : tensor, shape (N, C, H, W)
-        No gradient flows to `true`.
-    """
-    with torch.no_grad():
-        wanted = features(true)
-    return F.mse_loss(features(x), wanted)
-
-
 def deblurgan_loss(
     adversary: Adversary,
     features: Callable[[Tensor], Tensor],
@@ -310,38 +293,10 @@ def deblurgan_loss(
     *,
     content: float = CONTENT,
 ) -> Tensor:
-    """What the generator makes small: the adversary's loss plus `content` times `content_loss`.
+    """What the generator makes small: the adversary's loss plus `content` times `perceptual`.
 
     The paper's adversary is ``Adversary(critic, "wgan-gp")``, with five steps of the critic to one
     of the generator. Pictures are (N, C, H, W) on [0, 1]; the result is a scalar.
     """
     loss = adversary.generator_loss(sharp, restored)
-    return loss + content * content_loss(features, restored, sharp)
-
-
-def configured(presets: Mapping[str, C], name: str, changes: Mapping[str, Any]) -> C:
-    """One of several configurations, with changes to it; a ValueError if either is unknown."""
-    config: Any = presets[choose(name, presets, "preset")]
-    known = [field.name for field in fields(config)]
-    for field in changes:
-        choose(field, known, f"field of {type(config).__name__}")
-    changed: C = replace(config, **changes)
-    return changed
-
-
-def check_picture(x: Any, channels: int, *, least: int = 1) -> None:
-    """Refuse what is not (N, channels, H, W) of floating point and `least` pixels each way."""
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"x is of {kind}; expected a tensor of floating point")
-    if x.ndim != 4 or x.shape[1] != channels or min(x.shape[-2:]) < least:
-        raise ValueError(
-            f"x has shape {tuple(x.shape)}; expected (N, {channels}, H, W) with H and W of at "
-            f"least {least}"
-        )
-
-
-def padded(x: Tensor, stride: int, *, least: int = 1) -> Tensor:
-    """`x` continued by its edge pixels, below and right, to multiples of `stride` from `least`."""
-    below, right = (max(n + -n % stride, least) - n for n in x.shape[-2:])
-    return F.pad(x, (0, right, 0, below), mode="replicate") if below or right else x
+    return loss + content * perceptual(features, restored, sharp)

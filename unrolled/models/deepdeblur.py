@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from deconv.arrays import whole
 from unrolled import weights
+from unrolled.direct import Restorer
 from unrolled.models.blocks import (
     ResBlock,
     check_picture,
@@ -77,7 +78,7 @@ PRESETS = {
 }
 
 
-class DeepDeblur(nn.Module):
+class DeepDeblur(Restorer, nn.Module):
     """Blurred pictures to sharp ones, from coarse to fine, without a psf.
 
     Notes

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from deconv.arrays import choose, number, whole
 from unrolled import weights
+from unrolled.direct import Restorer
 from unrolled.models.blocks import (
     ResBlock,
     check_picture,
@@ -157,7 +158,7 @@ class FeatureAttention(nn.Module):
         return x + self.merge(x * shallow)
 
 
-class MIMOUNet(nn.Module):
+class MIMOUNet(Restorer, nn.Module):
     """Blurred pictures to sharp ones, without a psf.
 
     Notes

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from deconv.arrays import whole
 from unrolled import weights
+from unrolled.direct import Restorer
 from unrolled.models.blocks import (
     check_picture,
     configured,
@@ -163,7 +164,7 @@ def _gate(x: Tensor) -> Tensor:
     return left * right
 
 
-class NAFNet(nn.Module):
+class NAFNet(Restorer, nn.Module):
     """Blurred pictures to sharp ones, without a psf.
 
     Notes

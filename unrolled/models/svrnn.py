@@ -21,7 +21,8 @@ from torch.autograd.function import once_differentiable
 
 from deconv.arrays import whole
 from unrolled import weights
-from unrolled.models.deblurgan import check_picture, configured, padded
+from unrolled.direct import Restorer
+from unrolled.models.blocks import check_picture, configured, padded
 
 __all__ = ["PRESETS", "SVRNN", "SVRNNConfig", "linear_scan"]
 
@@ -171,7 +172,7 @@ PRESETS = {
 }
 
 
-class SVRNN(nn.Module):
+class SVRNN(Restorer, nn.Module):
     """Recurrences in four directions, between an encoder and a decoder.
 
     Examples

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deconv.arrays import whole
 from unrolled import weights
-from unrolled.models.deblurgan import check_picture, configured
+from unrolled.models.blocks import check_picture, configured
 
 __all__ = ["PRESETS", "VGGCritic", "VGGCriticConfig"]
 
