@@ -27,9 +27,10 @@ from torch import Tensor
 import deconv
 from benchmarks.protocol import DATA, grey, machine
 from unrolled.blur_samples import KINDS, BlurRecipe, BlurSamples
-from unrolled.blur_training import parted
+from unrolled.blur_training import HELD
 from unrolled.crops import load_pictures
 from unrolled.models.blur_classifier import BlurClassifier
+from unrolled.validation import parted
 
 SCALES = (1.0, 0.71, 0.5, 0.35, 0.25)
 # As the solver meets them: no estimate, no compression beside the pictures' own.
@@ -44,7 +45,8 @@ def sets(folders: list[Path]) -> Iterator[tuple[str, list[Tensor]]]:
         yield from ((str(folder), load_pictures(folder)) for folder in folders)
         return
     if (DATA / "train").is_dir():
-        yield "training folder, held out", parted(load_pictures(DATA / "train", least=80))[1]
+        pictures = load_pictures(DATA / "train", least=80)
+        yield "training folder, held out", parted(pictures, HELD)[1]
     for folder in sorted((DATA / "test").glob("*")):
         yield folder.name, load_pictures(folder)
 

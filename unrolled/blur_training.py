@@ -15,8 +15,9 @@ from unrolled.blur_samples import KINDS, BlurRecipe, BlurSamples
 from unrolled.crops import load_pictures
 from unrolled.loop import TrainConfig, launched, train
 from unrolled.models.blur_classifier import BlurClassifier, BlurClassifierConfig
+from unrolled.validation import parted
 
-__all__ = ["BlurRun", "BlurValidation", "blur_loss", "goal", "parted", "train_blur"]
+__all__ = ["BlurRun", "BlurValidation", "blur_loss", "goal", "train_blur"]
 
 SCALES = (1.0, 0.5, 0.25)
 # The shortest blur of training, the logit that it should have, and by how much one e times as wide
@@ -55,7 +56,7 @@ class BlurRun(TrainConfig):
 def train_blur(config: BlurRun) -> nn.Module:
     """The run of ``python -m unrolled.train blur``."""
     fabric = launched(config)
-    seen, held = parted(load_pictures(config.data, least=config.recipe.side))
+    seen, held = parted(load_pictures(config.data, least=config.recipe.side), HELD)
     average = train(
         BlurClassifier(config.net),
         BlurSamples(seen, config.recipe, seed=config.seed, device=fabric.device),
@@ -135,12 +136,6 @@ class BlurValidation:
         scores = {kind: _mean(right[kind, scale] for scale in self.scales) for kind in KINDS}
         scores |= {f"scale {s:g}": _mean(right[kind, s] for kind in KINDS) for s in self.scales}
         return {"accuracy": _mean(right.values()), **scores}
-
-
-def parted(pictures: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    """Pictures to train on and pictures to validate with; a single one is both."""
-    held = list(pictures[::HELD])
-    return [p for i, p in enumerate(pictures) if i % HELD] or held, held
 
 
 def _mean(values: Iterable[float]) -> float:

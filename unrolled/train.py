@@ -6,6 +6,9 @@
     python -m unrolled.train hqs --data pictures --prior runs/prior/prior.safetensors
     python -m unrolled.train hqs --data pictures --devices 2
     python -m unrolled.train fusion --data pictures --prior runs/prior/prior.safetensors
+    python -m unrolled.train paired --data pictures --net nafnet
+    python -m unrolled.train paired --pairs GOPRO_Large --net deblurgan --against.loss wgan-gp
+    python -m unrolled.train unpaired --data pictures --blurred photographs
     torchrun --nproc-per-node 2 -m -- unrolled.train hqs --data pictures --run runs/hqs
 
 The same command goes on where a run stopped. ``--help`` lists every setting. Several machines need
@@ -30,14 +33,13 @@ from unrolled.fusion import FusionConfig, MultiLambdaFusion
 from unrolled.hqs import HQSNet
 from unrolled.loop import TrainConfig, launched, train
 from unrolled.losses import LATENT, denoised_l1
+from unrolled.paired import PairedRun, train_paired
 from unrolled.synthesis import Noisy, Recipe, Synthesis
 from unrolled.unet import ResUNet
-from unrolled.validation import DenoiserValidation, Validation
+from unrolled.unpaired import UnpairedRun, train_unpaired
+from unrolled.validation import DenoiserValidation, Validation, parted
 
 __all__ = ["HQS", "RUNS", "Fusion", "Prior", "train_fusion", "train_hqs", "train_prior"]
-
-# Of so many pictures, one is kept for validation.
-HELD = 40
 
 
 @dataclass(frozen=True)
@@ -205,9 +207,7 @@ def _train_latent(
 
 def _pictures(folder: Path, least: int) -> tuple[list[Tensor], list[Tensor]]:
     """Pictures to train on and pictures to validate with."""
-    pictures = load_pictures(folder, least=least)
-    held = pictures[::HELD]
-    return [p for i, p in enumerate(pictures) if i % HELD] or held, held
+    return parted(load_pictures(folder, least=least))
 
 
 RUNS: dict[str, tuple[type[TrainConfig], Callable[[Any], nn.Module]]] = {
@@ -215,6 +215,8 @@ RUNS: dict[str, tuple[type[TrainConfig], Callable[[Any], nn.Module]]] = {
     "hqs": (HQS, train_hqs),
     "fusion": (Fusion, train_fusion),
     "blur": (BlurRun, train_blur),
+    "paired": (PairedRun, train_paired),
+    "unpaired": (UnpairedRun, train_unpaired),
 }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,11 +13,17 @@ from torch import Tensor, nn
 
 from deconv.fft import fast_shape
 from deconv.metrics import psnr, ssim
+from unrolled.nonuniform import KINDS, NonUniform, NonUniformRecipe
+from unrolled.pairs import Pair
 from unrolled.synthesis import Batch, Noisy, Recipe, Synthesis
 
-__all__ = ["DenoiserValidation", "Validation"]
+__all__ = ["DenoiserValidation", "PairValidation", "Validation", "parted"]
 
 LEVELS = (0.01, 0.03, 0.05)
+# Of so many pictures, one is kept for validation.
+HELD = 40
+
+T = TypeVar("T")
 
 
 class Validation:
@@ -73,26 +79,23 @@ class Validation:
         for level, batch in self.batches.items():
             restored = batch.A.crop(model(batch.observed, batch.A, batch.sigma))
             sharp = batch.A.crop(batch.sharp)
-            pairs = [
-                (a.cpu().numpy(), b.cpu().numpy()) for a, b in zip(sharp, restored, strict=True)
-            ]
             percent = f"{100 * level:g}%"
-            scores[f"psnr {percent}"] = float(np.mean([psnr(a, b, data_range=1) for a, b in pairs]))
-            scores[f"ssim {percent}"] = float(
-                np.mean([ssim(a, b, data_range=1, channel_axis=0) for a, b in pairs])
-            )
+            scores[f"psnr {percent}"] = _mean_score(psnr, sharp, restored)
+            scores[f"ssim {percent}"] = _mean_score(ssim, sharp, restored)
             strips.append(torch.cat([batch.observed[0], restored[0], sharp[0]], dim=-1))
-        self._draw(torch.cat(strips, dim=-2), self.run / "pictures" / f"{step:06d}.png")
+        draw_strip(torch.cat(strips, dim=-2), self.run / "pictures" / f"{step:06d}.png")
         return scores
 
-    def _draw(self, picture: Tensor, path: Path) -> None:
-        from skimage import io
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        io.imsave(
-            path, values[0] if len(values) == 1 else values.transpose(1, 2, 0), check_contrast=False
-        )
+def draw_strip(picture: Tensor, path: Path) -> None:
+    """Write (C, H, W) on [0, 1] to a file."""
+    from skimage import io
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = (picture.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+    io.imsave(
+        path, values[0] if len(values) == 1 else values.transpose(1, 2, 0), check_contrast=False
+    )
 
 
 class DenoiserValidation:
@@ -130,3 +133,71 @@ class DenoiserValidation:
             error = (model(noisy, sigma) - sharp).square().mean((-3, -2, -1))
             scores[f"psnr {level}"] = float((-10 * torch.log10(error)).mean())
         return scores
+
+
+class PairValidation:
+    """PSNR and SSIM of restored pictures on fixed pairs, by kind of blur, and strips of them.
+
+    Parameters
+    ----------
+    sets : mapping of str to Pair
+        Pairs by kind.
+    run : path
+        Where ``pictures/STEP.png`` go: blurred, restored, sharp.
+    """
+
+    def __init__(self, sets: Mapping[str, Pair], run: Path) -> None:
+        self.sets, self.run = dict(sets), run
+
+    @classmethod
+    def synthetic(
+        cls,
+        pictures: Sequence[Tensor],
+        recipe: NonUniformRecipe,
+        run: Path,
+        *,
+        count: int = 8,
+        device: Any = "cpu",
+    ) -> PairValidation:
+        """`count` pairs of each kind that the recipe has, of held-out sharp pictures."""
+        sets = {}
+        for kind, share in zip(KINDS, recipe.shares, strict=True):
+            if share:
+                only = replace(recipe, **{k: float(k == kind) for k in KINDS}, shrunk=0.0)
+                samples = NonUniform(pictures, only, seed=1, device=device)
+                sets[kind] = samples.batch(0, range(count))
+        return cls(sets, run)
+
+    @classmethod
+    def of(cls, samples: Any, run: Path, *, count: int = 16) -> PairValidation:
+        """The first `count` samples of others."""
+        return cls({"pairs": samples.batch(0, range(count))}, run)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, step: int) -> dict[str, float]:
+        """Mean scores by kind, and the mean gain over the blurred pictures in dB."""
+        model.eval()
+        scores: dict[str, float] = {}
+        strips, gains = [], []
+        for kind, pair in self.sets.items():
+            restored = model(pair.blurred)
+            for name, metric in (("psnr", psnr), ("ssim", ssim)):
+                scores[f"{name} {kind}"] = _mean_score(metric, pair.sharp, restored)
+            gains.append(scores[f"psnr {kind}"] - _mean_score(psnr, pair.sharp, pair.blurred))
+            strips.append(torch.cat([pair.blurred[0], restored[0], pair.sharp[0]], dim=-1))
+        draw_strip(torch.cat(strips, dim=-2), self.run / "pictures" / f"{step:06d}.png")
+        model.train()
+        return {"gain": float(np.mean(gains)), **scores}
+
+
+def _mean_score(metric: Callable[..., Any], sharp: Tensor, restored: Tensor) -> float:
+    """Mean of a metric of `deconv.metrics` over pictures (N, C, H, W)."""
+    pairs = zip(sharp.cpu().numpy(), restored.float().cpu().numpy(), strict=True)
+    options = {"data_range": 1, "channel_axis": 0} if metric is ssim else {"data_range": 1}
+    return float(np.mean([metric(a, b, **options) for a, b in pairs]))
+
+
+def parted(items: Sequence[T], of: int = HELD) -> tuple[list[T], list[T]]:
+    """What to train on and what to validate with, one of so many; a single one is both."""
+    held = list(items[::of])
+    return [item for i, item in enumerate(items) if i % of] or held, held

@@ -1,0 +1,198 @@
+r"""Networks without a psf beside one-kernel blind deblurring, where one kernel cannot describe it.
+
+Pictures that no network was trained on: the middles of Kodak 1 to 8 and of every sixth of CBSD68,
+blurred here by a field of psfs, in two layers that move apart, and by a rolling camera; and frames
+of videos averaged in linear light. All are rounded to 8 bits. Sharp pictures with noise of 1 % say
+what a restorer does where there is nothing to do. PSNR and SSIM are means over the frame, in
+colour; multiply-accumulates are for one megapixel, seconds for one picture on one thread.
+
+    export OMP_NUM_THREADS=1
+    python -m benchmarks.endtoend --networks runs/paired runs/mimo
+    python -m benchmarks.endtoend --networks runs/paired --sheet sheet.png
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+import deconv
+from benchmarks.protocol import DATA, machine
+from deconv.metrics import psnr, ssim
+from unrolled.crops import load_pictures
+from unrolled.nonuniform import NonUniform, NonUniformRecipe
+from unrolled.pretrained import restorer
+
+SIDE, SIZE = 224, 33
+RECIPE = NonUniformRecipe(
+    side=SIDE, size=SIZE, reach=(5.0, 25.0), sigma=(0.002, 0.01), rounded=1.0, shrunk=0.0
+)
+KINDS = ("field", "layers", "rotation")
+# Frames that are averaged of each clip, and how far apart pairs begin.
+FRAMES, EVERY, PAIRS = 7, 24, 3
+
+Restore = Callable[[np.ndarray], np.ndarray]
+
+
+class Case(NamedTuple):
+    """Pictures (Y, X, 3) on [0, 1]."""
+
+    kind: str
+    blurred: np.ndarray
+    sharp: np.ndarray
+
+
+class Row(NamedTuple):
+    """Mean scores of a restorer by kind, and its seconds a picture."""
+
+    psnr: dict[str, float]
+    ssim: dict[str, float]
+    seconds: float
+
+
+def cases(seed: int = 11) -> Iterator[Case]:
+    """All test cases, the same in every run."""
+    least = max(RECIPE.domain)
+    for name, every in (("kodak8", 1), ("cbsd68", 6)):
+        pictures = _pictures(name, least)[::every]
+        for i, picture in enumerate(pictures):
+            samples = NonUniform([picture], RECIPE, seed=seed + i)
+            quiet = NonUniform([picture], replace(RECIPE, sigma=(0.01, 0.01)), seed=seed + i)
+            for kind in (*KINDS, "sharp"):
+                source = quiet if kind == "sharp" else samples
+                blurred, sharp, _ = source.sample(i, kind)
+                yield Case(kind, _last(blurred), _last(sharp))
+    yield from videos()
+
+
+def _pictures(name: str, least: int) -> list[torch.Tensor]:
+    """A test set, or scikit-image's photographs where it is not at hand."""
+    if (DATA / "test" / name).is_dir():
+        return load_pictures(DATA / "test" / name, least=least)
+    from skimage import data
+
+    names = ("astronaut", "coffee", "chelsea", "rocket")
+    return [torch.from_numpy(getattr(data, n)().transpose(2, 0, 1).copy()) for n in names]
+
+
+def videos() -> Iterator[Case]:
+    """Averaged frames of the clips at hand, no longer than 480 pixels a side."""
+    from unrolled.video import frame_pairs
+
+    for path in sorted((DATA / "video").glob("*.mp4")):
+        found = frame_pairs(path, FRAMES, 2.2, EVERY)
+        for _, (blurred, sharp) in zip(range(PAIRS), found, strict=False):
+            rows, columns = (slice(max(0, (n - 360) // 2), (n + 360) // 2) for n in sharp.shape[:2])
+            yield Case("video", blurred[rows, columns], sharp[rows, columns])
+
+
+def _last(x: torch.Tensor) -> np.ndarray:
+    """(C, H, W) as (H, W, C)."""
+    picture: np.ndarray = x.permute(1, 2, 0).contiguous().numpy()
+    return picture
+
+
+def blind(image: np.ndarray) -> np.ndarray:
+    """One kernel for the whole picture, found and taken out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = deconv.blind.deblur(image, channel_axis=-1)
+    return np.asarray(found.image)
+
+
+def scored(restore: Restore, data: list[Case]) -> Row:
+    """Mean scores by kind."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    seconds = []
+    for case in data:
+        start = time.process_time()
+        restored = np.clip(restore(case.blurred), 0, 1)
+        seconds.append(time.process_time() - start)
+        pair = (
+            psnr(case.sharp, restored, data_range=1),
+            ssim(case.sharp, restored, data_range=1, channel_axis=-1),
+        )
+        found.setdefault(case.kind, []).append(pair)
+    means = {kind: np.mean(pairs, axis=0) for kind, pairs in found.items()}
+    return Row(
+        {kind: float(m[0]) for kind, m in means.items()},
+        {kind: float(m[1]) for kind, m in means.items()},
+        float(np.mean(seconds)),
+    )
+
+
+def multiplications(net: torch.nn.Module, side: int = 256) -> float:
+    """Multiply-accumulates for one megapixel."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(torch.rand(1, 3, side, side))
+    return counter.get_total_flops() / 2 * 1e6 / side**2
+
+
+def table(rows: dict[str, Row], sizes: dict[str, tuple[str, str]]) -> None:
+    """Scores of all restorers; PSNR / SSIM by kind."""
+    kinds = list(next(iter(rows.values())).psnr)
+    blurring = [kind for kind in kinds if kind != "sharp"]
+    print("\n| | " + " | ".join(kinds) + " | mean gain | M | GMAC | s |")
+    print("|---" * (len(kinds) + 5) + "|")
+    first = next(iter(rows.values()))
+    for name, row in rows.items():
+        cells = [f"{row.psnr[kind]:.2f} / {row.ssim[kind]:.3f}" for kind in kinds]
+        gain = np.mean([row.psnr[kind] - first.psnr[kind] for kind in blurring])
+        cells += [f"{gain:+.2f}", *sizes.get(name, ("", "")), f"{row.seconds:.1f}"]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def sheet(restorers: dict[str, Restore], data: list[Case], path: Path) -> None:
+    """One case of each kind: blurred, restored by each, sharp."""
+    from skimage import io
+
+    strips, seen = [], set()
+    for case in data:
+        if case.kind not in seen and min(case.sharp.shape[:2]) >= SIDE:
+            seen.add(case.kind)
+            shown = [case.blurred, *(r(case.blurred) for r in restorers.values()), case.sharp]
+            strips.append(np.concatenate([x[:SIDE, :SIDE] for x in shown], axis=1))
+    picture = np.clip(np.concatenate(strips), 0, 1)
+    io.imsave(path, (picture * 255).round().astype(np.uint8), check_contrast=False)
+
+
+def main() -> None:
+    """Print the table, and draw the sheet if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="*", default=[], help="names or paths of weights")
+    parser.add_argument("--sheet", type=Path, help="file for pictures of one case of each kind")
+    parser.add_argument("--fast", action="store_true", help="without blind deblurring")
+    options = parser.parse_args()
+    deconv.fft.set_threads(1)
+    torch.set_num_threads(1)
+    print(machine())
+    data = list(cases())
+    restorers: dict[str, Restore] = {"blurred": lambda image: image}
+    if not options.fast:
+        restorers["blind.deblur, one psf"] = blind
+    sizes: dict[str, tuple[str, str]] = {}
+    for path in options.networks:
+        net: Any = restorer(path)
+        restorers[path] = partial(net.restore, channel_axis=-1)
+        count = sum(parameter.numel() for parameter in net.parameters())
+        sizes[path] = (f"{count / 1e6:.2f}", f"{multiplications(net) / 1e9:.0f}")
+    kinds = [case.kind for case in data]
+    print(", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)))
+    table({name: scored(restore, data) for name, restore in restorers.items()}, sizes)
+    if options.sheet:
+        sheet({k: v for k, v in restorers.items() if k != "blurred"}, data, options.sheet)
+
+
+if __name__ == "__main__":
+    main()
