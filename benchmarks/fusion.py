@@ -6,7 +6,8 @@ Levin et al., Pan et al. and Sun et al. published of Levin's pictures 1 and 4 (t
 with noise added). No network was trained on any of these. "best lam" is the best of thirteen
 weights for each single picture, found with the truth; everything else gets picture and psf alone.
 An estimate knows no position, so pictures are shifted onto the truth before they are compared
-(`deconv.alignment`): PSNR in dB, without a border of 15 pixels.
+(`deconv.alignment`): PSNR in dB, without a border of 15 pixels. "psf refined" is
+`deconv.blind.refine_psf`, which gets the picture and the psf alone as well.
 
     export OMP_NUM_THREADS=1
     python -m benchmarks.fusion --csv fusion.csv --jobs 2
@@ -43,6 +44,7 @@ SOLVERS = {
     "hyper_laplacian": (deconv.hyper_laplacian, hyper_laplacian_rule(2 / 3, 2)),
 }
 BEST = ", best lam"
+REFINED = "psf refined, "
 TABLES = {
     "exact": "Exact psfs, Set12 and Kodak",
     "perturbed": "Perturbed psfs, Set12 and Kodak",
@@ -126,6 +128,9 @@ def _score(seen: Case, image: np.ndarray) -> float:
 def _method(name: str) -> Callable[..., np.ndarray]:
     if name == "blurred":
         return lambda image, psf: image
+    if name.startswith(REFINED):
+        own = _method(name.removeprefix(REFINED))
+        return lambda image, psf: own(image, deconv.blind.refine_psf(image, psf))
     if name in SOLVERS:
         return SOLVERS[name][0]
     return _network(name).restore
@@ -249,7 +254,8 @@ def main() -> None:
     if options.figure:
         figure(options.figure, options.network)
         return
-    methods = ["blurred", *SOLVERS, *(name + BEST for name in SOLVERS), *options.network]
+    refined = [REFINED + name for name in ("hyper_laplacian", *options.network)]
+    methods = ["blurred", *SOLVERS, *(name + BEST for name in SOLVERS), *options.network, *refined]
     for name in options.only:
         tasks = [Task(name, method, case) for method in methods for case in names(name)]
         if tasks:

@@ -11,6 +11,7 @@ from deconv.blind.estimate import (
 )
 from deconv.blind.estimators import NAMES as PRIORS
 from deconv.blind.polyblur import polyblur, polyblur_psf
+from deconv.blind.refine import refine_psf
 
 __all__ = [
     "DERINGING",
@@ -23,4 +24,5 @@ __all__ = [
     "noise_level",
     "polyblur",
     "polyblur_psf",
+    "refine_psf",
 ]

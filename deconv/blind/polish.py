@@ -19,7 +19,7 @@ from deconv.blind.l0 import L0
 from deconv.blind.pyramid import Level
 from deconv.fft import irfftn, rfftn
 
-__all__ = ["joined", "polished", "reach"]
+__all__ = ["framed", "joined", "polished", "reach"]
 
 # Weights of the gradients, a quarter and a tenth of a run's; iterations of a round; the part of a
 # run's first threshold.
@@ -87,11 +87,11 @@ def joined(
     """
     most = [2 * max(reach(psf)[axis] for psf in psfs) + 1 for axis in (0, 1)]
     shape = (2 * most[0] + 1, 2 * most[1] + 1)
-    first = _framed(psfs[0], shape)
+    first = framed(psfs[0], shape)
     spectrum = rfftn(first, 2)
     total = first.copy()
     for psf in psfs[1:]:
-        other = _framed(psf, shape)
+        other = framed(psf, shape)
         match = irfftn(spectrum * np.conj(rfftn(other, 2)), shape)
         total += np.roll(other, np.unravel_index(int(match.argmax()), shape), (0, 1))
     mean = centred(np.where(total >= FAINTEST * total.max(), total, 0))
@@ -122,7 +122,7 @@ def _round(
         tau=TAU * threshold(image, level.shape),
         tell=tell,
     )
-    return centred(loop(level, _framed(psf, level.shape)))
+    return centred(loop(level, framed(psf, level.shape)))
 
 
 def reach(psf: np.ndarray) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def reach(psf: np.ndarray) -> tuple[int, int]:
     return int(far[0]), int(far[1])
 
 
-def _framed(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def framed(psf: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """`psf` cut or padded to an odd shape about its middle."""
     out = np.zeros(shape, np.float32)
     here, there = [], []
