@@ -116,7 +116,10 @@ def measure(task: Task, options: Options) -> Row:
         found = [restore(seen.image, seen.psf, lam=lam * factor) for factor in GRID]
         value = max(_score(seen, image) for image in found)
     else:
-        value = _score(seen, _method(task.method)(seen.image, seen.psf))
+        refined = task.method.startswith(REFINED)
+        psf = _refined(task.table, task.case) if refined else seen.psf
+        restore = _method(task.method.removeprefix(REFINED))
+        value = _score(seen, restore(seen.image, psf))
     return {"psnr": value, "cpu": time.process_time() - start}
 
 
@@ -128,12 +131,16 @@ def _score(seen: Case, image: np.ndarray) -> float:
 def _method(name: str) -> Callable[..., np.ndarray]:
     if name == "blurred":
         return lambda image, psf: image
-    if name.startswith(REFINED):
-        own = _method(name.removeprefix(REFINED))
-        return lambda image, psf: own(image, deconv.blind.refine_psf(image, psf))
     if name in SOLVERS:
         return SOLVERS[name][0]
     return _network(name).restore
+
+
+@cache
+def _refined(table: str, name: str) -> np.ndarray:
+    """The psf of a case, refined by its picture, once for all methods."""
+    seen = case(table, name)
+    return deconv.blind.refine_psf(seen.image, seen.psf)
 
 
 @cache

@@ -127,6 +127,8 @@ class Job:
         Is told what was found from a picture.
     estimated : bool
         Whether the psf is one that was estimated from the picture, whose error counts as noise.
+    refine : bool
+        Whether the psf is first corrected by the picture; see `deconv.blind.refine_psf`.
     """
 
     method: Method
@@ -138,6 +140,7 @@ class Job:
     depth: int | None = None
     say: Callable[[str], Any] | None = None
     estimated: bool = False
+    refine: bool = False
 
     def check(self) -> None:
         """Refuse what no picture could make right, before any file is opened."""
@@ -148,6 +151,8 @@ class Job:
                 f"{self.method.name} needs --psf: gaussian:2, motion:15,30, defocus:4, fit:motion "
                 f"or a file"
             )
+        if self.refine and self.psf is None:
+            raise ValueError("--refine without a psf; expected --psf or --psf-from")
         if self.psf is not None and not self.psf.startswith("fit:"):
             psf_from(self.psf)
 
@@ -161,27 +166,35 @@ class Job:
 
         `kernel`, where given, stands in for the job's psf.
         """
-        linear = in_linear_light(picture) if self.linear is None else self.linear
+        linear = self.linear
+        if linear is None:
+            linear = in_linear_light(picture) and not self.method.display
         image = _floats(picture, linear)
         sigma = self.sigma
         if linear and sigma is not None:
             sigma = linear_sigma(image, sigma / picture.white)
         axes = picture.axes.replace("S", "")
         colour = picture.axes.endswith("S")
-        if self.estimated and self.method.noise is not None and len(axes) == 2:
+        planes = np.moveaxis(image, -1, 0) if colour else image
+        if self.psf is not None and len(axes) > 2:
+            if self.psf.startswith("fit:"):
+                raise ValueError(f"psf={self.psf!r} needs one picture; this is a stack ({axes})")
+            if self.refine:
+                raise ValueError(f"--refine needs one picture; this is a stack ({axes})")
+        if kernel is None and self.psf is not None:
+            kernel = psf_from(self.psf, planes, self.say)
+        if len(axes) == 2 and (self.refine or self.estimated):
             from deconv import blind
 
-            planes = np.moveaxis(image, -1, 0) if colour else image
-            sigma = blind.noise_level(
-                planes,
-                sigma=sigma,
-                gamma=DISPLAY_GAMMA if linear else 1.0,
-                channel_axis=0 if colour else None,
-            )
-        if self.psf is not None and self.psf.startswith("fit:") and len(axes) > 2:
-            raise ValueError(f"psf={self.psf!r} needs one picture; this is a stack ({axes})")
-        if kernel is None and self.psf is not None:
-            kernel = psf_from(self.psf, np.moveaxis(image, -1, 0) if colour else image, self.say)
+            light: dict[str, Any] = {
+                "sigma": sigma,
+                "gamma": DISPLAY_GAMMA if linear else 1.0,
+                "channel_axis": 0 if colour else None,
+            }
+            if self.refine:
+                kernel = blind.refine_psf(planes, kernel, **light)
+            if self.method.noise is not None:
+                sigma = blind.noise_level(planes, **light)
         ndim = 2 if kernel is None else kernel.ndim
         if not axes.endswith("ZYX"[-ndim:]):
             raise ValueError(

@@ -122,6 +122,10 @@ def deblur(
             "counts as noise."
         ),
     ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine", help="Correct the psf, which is nearly right, by the picture."),
+    ] = False,
     method: MethodName = "tv",
     sigma: Annotated[
         float | None,
@@ -150,10 +154,12 @@ def deblur(
         sigma=sigma,
         boundary=boundary,
         linear=linear,
-        parameters=(_for_estimated(method) if psf_from else {}) | _parameters(param or []),
+        parameters=(_for_estimated(method) if psf_from or refine else {})
+        | _parameters(param or []),
         depth=depth,
         say=_say,
         estimated=psf_from is not None,
+        refine=refine,
     )
     job.check()
     _restore(inputs, out, job, overwrite, progress, plot)

@@ -128,6 +128,9 @@ class Method:
         The keyword that takes the noise's standard deviation; None where there is no such thing.
     parameters : tuple of Parameter
         The keywords of its own.
+    display : bool
+        Whether it is made for pictures as they are shown, not for their light: the command line
+        then leaves photographs as they are stored.
     """
 
     name: str
@@ -136,6 +139,7 @@ class Method:
     needs_psf: bool = True
     noise: str | None = None
     parameters: tuple[Parameter, ...] = ()
+    display: bool = False
 
     def options(self, parameters: dict[str, Any], sigma: float | None = None) -> dict[str, Any]:
         """Checked keywords for `function`, from named values (text or not) and the noise.

@@ -6,6 +6,7 @@ from scipy.signal import fftconvolve
 from skimage import data
 
 import deconv
+from deconv import cli, io
 from deconv.metrics import psf_similarity, psnr
 
 SCENE = data.camera()[60:340, 60:340] / 255
@@ -119,3 +120,29 @@ def test_a_bad_picture():
         deconv.blind.refine_psf(np.ones((64, 64)), TRUE)
     with pytest.raises(ValueError, match="at least 24"):
         deconv.blind.refine_psf(np.random.default_rng(0).random((20, 20)), np.ones((3, 3)))
+
+
+def test_on_the_command_line(tmp_path, image, refined):
+    photo, told, out = (tmp_path / name for name in ("photo.tif", "told.npy", "out.tif"))
+    io.write(photo, image)
+    np.save(told, wrong())
+    options = [str(photo), "-o", str(out), "--psf", str(told), "--depth", "32"]
+    assert cli.main(["deblur", *options]) == 0
+    before = io.read(out).pixels
+    assert cli.main(["deblur", *options, "--refine", "--overwrite"]) == 0
+    after = io.read(out).pixels
+    first = [k - 1 - k // 2 for k in TRUE.shape]
+    truth = SCENE[first[0] :, first[1] :][: image.shape[0], : image.shape[1]][20:-20, 20:-20]
+    scores = [psnr(truth, x[20:-20, 20:-20].astype(float), data_range=1) for x in (before, after)]
+    assert scores[1] > scores[0] + 1
+
+
+def test_refine_needs_a_psf_and_one_picture(tmp_path, image, capsys):
+    photo, stack = tmp_path / "photo.tif", tmp_path / "stack.tif"
+    io.write(photo, image)
+    io.write(stack, np.stack([image[:40, :40]] * 3))
+    out = ["-o", str(tmp_path / "out.tif"), "--refine"]
+    assert cli.main(["deblur", str(photo), *out, "--method", "polyblur"]) != 0
+    assert "--refine without a psf" in capsys.readouterr().err
+    assert cli.main(["deblur", str(stack), *out, "--psf", "gaussian:1,1,1"]) != 0
+    assert "--refine needs one picture; this is a stack" in capsys.readouterr().err

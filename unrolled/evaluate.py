@@ -161,7 +161,7 @@ def _runs(config: EvaluateConfig) -> dict[str, Callable[..., Any]]:
 
     runs: dict[str, Callable[..., Any]] = {"blurred": lambda image, psf, **_: image}
     runs |= {name: methods.get(name).function for name in config.methods}
-    return runs | {name: restorer(name).restore for name in config.networks}
+    return runs | {name: restorer(name, needs_psf=True).restore for name in config.networks}
 
 
 def _kernels(path: Path) -> Iterator[np.ndarray]:

@@ -203,6 +203,7 @@ DIRECT = Method(
     network,
     "A trained network that sees the picture alone, for motion of any kind; needs PyTorch.",
     needs_psf=False,
+    display=True,
     parameters=(
         Parameter(
             "network",
