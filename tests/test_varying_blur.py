@@ -602,3 +602,11 @@ def test_what_turned_is_set_right_and_no_single_psf_can(order):
     B = A.reweighted((~dead).astype(float))
     again = B.crop(B.prox(start, np.where(dead, 1e3, y), 0.01))
     assert psnr(scene, again) > psnr(scene, y) + 2.5
+
+
+@pytest.mark.parametrize("solver", [deconv.wiener, deconv.tv, deconv.richardson_lucy])
+def test_solvers_of_one_psf_say_what_to_use_instead(solver):
+    psfs = np.stack([deconv.psf.gaussian(s, size=7) for s in (0.5, 1.0)]).reshape(1, 2, 7, 7)
+    A = deconv.SpatiallyVaryingBlur.from_grid(psfs, (32, 32))
+    with pytest.raises(TypeError, match=r"psf is a SpatiallyVaryingBlur.* its own prox"):
+        solver(np.ones((32, 32)), A)

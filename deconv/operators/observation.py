@@ -87,6 +87,11 @@ def observe(
         if tuple(y.shape[-A.ndim :]) != A.shape:
             raise ValueError(f"image has shape {tuple(image.shape)}; the operator sees {A.shape}")
         return _observation(A, y, holes, channel_axis, dtype)
+    if not getattr(psf, "exact", True):
+        raise TypeError(
+            f"psf is a {type(psf).__name__}, which no division of spectra inverts; expected one "
+            f"psf, or restore by its own prox(z, y, rho)"
+        )
     psf = floating(psf, "psf")
     own_channels = channel_axis is not None and psf.ndim == image.ndim
     ndim = psf.ndim - own_channels
