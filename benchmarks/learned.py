@@ -9,6 +9,7 @@ each single picture, found with the truth.
     export OMP_NUM_THREADS=1
     python -m benchmarks.learned --csv learned.csv              # killed, it resumes
     python -m benchmarks.learned --network runs/hqs --csv learned.csv
+    python -m benchmarks.learned --ensemble --csv learned.csv    # eight times the time
     python -m benchmarks.learned --tapered --csv learned.csv    # beside printed values
 """
 
@@ -60,9 +61,12 @@ def _learned(path: str, image: np.ndarray, psf: np.ndarray, **options: Any) -> n
     return np.asarray(network(path).restore(image, psf, channel_axis=axis, **options))
 
 
-def learned(path: str) -> dict[str, Score]:
-    """The network's row: as users call it, noise not given."""
-    return {f"hqs {path}": _default(partial(_learned, path))}
+def learned(path: str, ensemble: bool = False) -> dict[str, Score]:
+    """The network's rows: as users call it, noise not given."""
+    rows = {f"hqs {path}": _default(partial(_learned, path))}
+    if ensemble:
+        rows[f"hqs {path}, ensemble"] = _default(partial(_learned, path, ensemble=True))
+    return rows
 
 
 def _tapered(path: str) -> Score:
@@ -100,13 +104,17 @@ def main() -> None:
     """Run what is asked for and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", nargs="*", default=["hqs-gray"], help="names or paths")
+    parser.add_argument("--ensemble", action="store_true", help="the mean over flips and turns too")
+    parser.add_argument("--sets", nargs="*", default=[*GREY, *COLOUR], choices=[*GREY, *COLOUR])
     parser.add_argument("--jobs", type=int, default=1, help="processes, of one thread each")
     parser.add_argument("--csv", type=Path, help="results, read and added to")
     parser.add_argument("--tapered", action="store_true", help="beside printed values")
     options = parser.parse_args()
     deconv.fft.set_threads(1)
     print(machine())
-    nets = {name: score for path in options.network for name, score in learned(path).items()}
+    nets: dict[str, Score] = {}
+    for path in options.network:
+        nets |= learned(path, options.ensemble)
     restoration.SCORES.update(MODEL | IN_COLOUR | nets)
     if options.tapered:
         tapered = {f"hqs {path}, tapered": _tapered(path) for path in options.network}
@@ -120,7 +128,10 @@ def main() -> None:
         for method in methods:
             print(row(method, [mean(found, "set12", noise, method) for noise in NOISES]))
         return
-    for sets, model in ((GREY, MODEL), (COLOUR, IN_COLOUR)):
+    for group, model in ((GREY, MODEL), (COLOUR, IN_COLOUR)):
+        sets = {name: every for name, every in group.items() if name in options.sets}
+        if not sets:
+            continue
         methods = [*model, *nets]
         jobs = [Job(*p, m) for p in places(sets) for m in methods]
         table(restoration.results(jobs, options.csv, options.jobs), sets, methods)
