@@ -184,7 +184,7 @@ class Gradients:
 class KernelStep:
     r"""Least squares for the psf in the gradients' domain.
 
-    .. math:: \min_k \sum_d \|\partial_d x * k - \partial_d y\|^2 + \gamma \|k\|^2
+    .. math:: \min_k \sum_d \|\partial_d x * k - \partial_d y\|^2 + \gamma \|k - k_0\|^2
 
     Attributes
     ----------
@@ -197,12 +197,15 @@ class KernelStep:
     robust : float or None
         Gradients that the psf leaves unexplained by more than about this, on [0, 1], count little
         (Welsch's function; Lu et al. 2023); None counts all alike.
+    anchor : array or None
+        The psf k_0 that is nearly right, of the shape that is sought; 0 when None.
     """
 
     gamma: float = 2.0
     cut: float = 0.05
     island: float = 0.1
     robust: float | None = None
+    anchor: np.ndarray | None = None
 
     def __call__(
         self,
@@ -224,11 +227,17 @@ class KernelStep:
             The psf whose residuals say what is an outlier; an even psf when None.
         """
         if weights is None and self.robust is None:
-            normal, rhs = normal_equations(sharp, blurred)
-            psf = conjugate_gradients(_ridged(normal, self.gamma), rhs, CG_STEPS)
+            psf = self.solve(*normal_equations(sharp, blurred), CG_STEPS)
         else:
-            psf = _Masked(sharp, blurred, weights).solve(self.gamma, self.robust, start)
+            psf = _Masked(sharp, blurred, weights).solve(self, start)
         return pruned(psf, self.cut, self.island)
+
+    def solve(self, normal: Operator, rhs: np.ndarray, steps: int) -> np.ndarray:
+        """Conjugate gradients for the normal equations with the penalty."""
+        gamma = np.float32(self.gamma)
+        if self.anchor is not None:
+            rhs = rhs + gamma * self.anchor
+        return conjugate_gradients(lambda k: normal(k) + gamma * k, rhs, steps, self.anchor)
 
 
 def normal_equations(
@@ -263,11 +272,6 @@ def normal_equations(
         return np.asarray(image)
 
     return normal, _around(irfftn(cross, domain), shape)
-
-
-def _ridged(normal: Operator, gamma: float) -> Operator:
-    """`normal` with the penalty ``gamma |k|^2``."""
-    return lambda k: normal(k) + np.float32(gamma) * k
 
 
 def _around(x: np.ndarray, shape: tuple[int, ...] | list[int]) -> np.ndarray:
@@ -316,23 +320,19 @@ class _Masked:
         self.window = (slice(0, size[0]), slice(0, size[1]))
         self.weights = np.ones(size, np.float32) if weights is None else weights
 
-    def solve(self, gamma: float, robust: float | None, start: np.ndarray | None) -> np.ndarray:
-        """The psf; with `robust`, reweighted by the residuals of `start` and then its own."""
+    def solve(self, step: KernelStep, start: np.ndarray | None) -> np.ndarray:
+        """The psf; a robust step is reweighted by the residuals of `start` and then its own."""
         psf = start
-        for _ in range(1 if robust is None else ROBUST_ROUNDS):
+        for _ in range(1 if step.robust is None else ROBUST_ROUNDS):
             each = [self.weights] * 2
-            if robust is not None and psf is not None:
+            if step.robust is not None and psf is not None:
                 each = [
-                    self.weights * np.exp(-0.5 * (r / np.float32(robust)) ** 2)
+                    self.weights * np.exp(-0.5 * (r / np.float32(step.robust)) ** 2)
                     for r in self._residuals(psf)
                 ]
-            psf = self._weighted(each, gamma)
+            psf = step.solve(*self.equations(each), MASKED_STEPS)
         assert psf is not None
         return psf
-
-    def _weighted(self, each: list[np.ndarray], gamma: float) -> np.ndarray:
-        normal, rhs = self.equations(each)
-        return conjugate_gradients(_ridged(normal, gamma), rhs, MASKED_STEPS)
 
     def equations(self, each: list[np.ndarray] | None = None) -> tuple[Operator, np.ndarray]:
         """The normal operator and the right-hand side, with weights of each part's own."""

@@ -12,29 +12,30 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from deconv.arrays import to_numpy
 from deconv.blind.alternation import Alternation
 from deconv.blind.kernel import KernelStep, pruned, threshold
 from deconv.blind.l0 import L0
 from deconv.blind.look import AUTO, Look, look
-from deconv.blind.polish import PENALTY, TAU, framed, reach
+from deconv.blind.polish import PENALTY, framed, reach
 from deconv.blind.pyramid import Level
 from deconv.blind.score import RANKING_LAM, Judge
 from deconv.psf import normalise
 
 __all__ = ["refine_psf"]
 
-# Alternations, and the weight of gradients; the psf's own weight is heavier than in blind runs,
-# since its noise is what it is to lose. It is sought in its own box with so much slack.
-N_ITER, MU, STEP, SLACK = 5, 1e-3, KernelStep(gamma=100.0, cut=0.04, island=0.02), 2
-# Smoothing keeps the psf and loses the noise: a second candidate.
-SMOOTH = 1.2
-# With more noise, in parts of white, no candidate was better on average.
-NOISIEST = 0.02
-# A candidate must be better by so much.
-MARGIN, ROUNDS = 0.002, 2
+# Alternations; the part of a run's first threshold that edges begin with.
+N_ITER, TAU = 10, 1.0
+# Weights of gradients in the picture, and of the psf given, at 1 % of white: more noise asks for
+# flatter pictures, which say less of the psf.
+MU, NOISE_MU, GAMMA, LOW = 1e-3, 10.0, 300.0, 0.01
+# Faint parts and islands that are left out; the box is so much larger than the psf given.
+CUT, ISLAND, SLACK = 0.02, 0.02, 2
+# With more noise, in parts of white, the psf given is not touched.
+NOISIEST = 0.06
+# A psf must be better by so much, and may then be refined again.
+MARGIN, ROUNDS = 0.001, 2
 
 
 def refine_psf(
@@ -74,9 +75,9 @@ def refine_psf(
     Notes
     -----
     Alternations of a picture with few gradients (Xu, Zheng and Jia 2013) and a psf by its strong
-    ones (Cho and Lee 2009), begun at the psf given; on the picture as it is and smoothed. With
-    noise above 2 % of white the psf given is returned. A refined psf is no exact one: restore with
-    it as with one that was estimated.
+    ones (Cho and Lee 2009), begun at the psf given and drawn to it: without that, psfs run away on
+    pictures with few edges. With noise above 6 % of white the psf given is returned. A refined psf
+    is no exact one: restore with it as with one that was estimated.
 
     Examples
     --------
@@ -102,26 +103,32 @@ def refine_psf(
     judge = Judge(seen.image, RANKING_LAM)
     least = judge(best)
     for _ in range(ROUNDS):
-        found = [_placed(_alternated(seen, best, smooth), best) for smooth in (0.0, SMOOTH)]
-        scores = [judge(candidate) for candidate in found]
-        if min(scores) > least - MARGIN:
+        found = _placed(_alternated(seen, best), best)
+        score = judge(found)
+        if score > least - MARGIN:
             break
-        least, best = min(scores), found[int(np.argmin(scores))]
+        least, best = score, found
     return best
 
 
-def _alternated(seen: Look, psf: np.ndarray, smooth: float) -> np.ndarray:
-    """The psf after a few alternations."""
-    image = gaussian_filter(seen.image, smooth) if smooth else seen.image
+def _alternated(seen: Look, psf: np.ndarray) -> np.ndarray:
+    """The psf after alternations that are drawn to where they begin."""
     box = [
         min(2 * (r + SLACK) + 1, (n // 2 - 1) | 1)
-        for r, n in zip(reach(psf), image.shape, strict=True)
+        for r, n in zip(reach(psf), seen.image.shape, strict=True)
     ]
-    level = Level(0, 1, image, (box[0], box[1]), seen.weights)
+    level = Level(0, 1, seen.image, (box[0], box[1]), seen.weights)
+    start = framed(psf, level.shape)
+    gamma = GAMMA * max(1.0, seen.sigma / LOW)
     loop = Alternation(
-        L0(PENALTY), STEP, mu=MU, n_iter=N_ITER, tau=TAU * threshold(image, level.shape)
+        L0(PENALTY),
+        KernelStep(gamma, CUT, ISLAND, anchor=start),
+        mu=max(MU, NOISE_MU * seen.sigma**2),
+        n_iter=N_ITER,
+        last_cut=CUT,
+        tau=TAU * threshold(seen.image, level.shape),
     )
-    return loop(level, framed(psf, level.shape))
+    return loop(level, start)
 
 
 def _placed(psf: np.ndarray, like: np.ndarray) -> np.ndarray:
