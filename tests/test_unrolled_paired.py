@@ -260,6 +260,24 @@ def test_a_run_begins_from_weights(folder, tmp_path):
     assert train_paired(plan).config.width == 4
 
 
+def test_a_run_on_files_of_pairs(folder, tmp_path):
+    for kind in ("blur", "sharp"):
+        (tmp_path / "set" / kind).mkdir(parents=True)
+        for path in folder.iterdir():
+            (tmp_path / "set" / kind / path.name).write_bytes(path.read_bytes())
+    plan = PairedRun(
+        run=tmp_path / "run", steps=1, batch=2, pairs=tmp_path / "set", recipe=RECIPE,
+        accelerator="cpu",
+    )  # fmt: skip
+    torch.manual_seed(3)
+    weights.save(NAFNet.preset("small", **SMALL), tmp_path / "begun.safetensors")
+    train_paired(replace(plan, start=str(tmp_path / "begun")))
+    # Both folders hold the same pictures: there is nothing to gain, and nothing learnt in a step.
+    with open(tmp_path / "run" / "scores.csv", newline="") as file:
+        (scores,) = csv.DictReader(file)
+    assert float(scores["psnr pairs"]) > 50
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -10,7 +10,7 @@ __all__ = ["Known", "Pair"]
 
 
 class Known(NamedTuple):
-    """The operator that blurred a sample, for pictures (C, *A.domain), and the light it acts on.
+    """The operator that blurred a sample, for pictures on its domain, and the light it acts on.
 
     ``blurred = A(light ** gamma) ** (1 / gamma)`` but for noise; `gamma` is 1 where the picture was
     blurred as it is stored. What lies beyond the frame is unknown.
