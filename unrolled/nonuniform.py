@@ -11,7 +11,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,10 @@ class NonUniformRecipe:
     def shares(self) -> tuple[float, ...]:
         """How often each of `KINDS` is drawn, in parts of their sum."""
         return tuple(getattr(self, name) for name in KINDS)
+
+    def only(self, kind: str) -> NonUniformRecipe:
+        """The same recipe for one of `KINDS` alone."""
+        return replace(self, **{name: float(name == kind) for name in KINDS})
 
     def kind(self, u: float) -> str:
         """One of `KINDS` for a uniform number."""

@@ -245,16 +245,17 @@ def _sources(config: PairedRun, device: Any) -> tuple[Samples, PairValidation]:
     if config.data:
         seen, held = parted(load_pictures(config.data, least=max(recipe.domain)))
         validation = PairValidation.synthetic(held, recipe, config.run, device=device)
-        samples: Samples = NonUniform(seen, recipe, **options)
-        if config.blurred_by:
-            samples = LearnedBlur(samples, BGAN.from_pretrained(config.blurred_by).to(device))
-        return samples, validation
+        if not config.blurred_by:
+            return NonUniform(seen, recipe, **options), validation
+        blurrer = BGAN.from_pretrained(config.blurred_by).to(device)
+        return LearnedBlur(NonUniform(seen, recipe.only("sharp"), **options), blurrer), validation
     if config.pairs:
         seen, held = parted(find_pairs(config.pairs, split="train"))
-        samples = PairedPictures(seen, side, **options)
+        samples: Samples = PairedPictures(seen, side, **options)
         fixed: Samples = PairedPictures(held, side, seed=1, device=device, flips=False)
     else:
         samples = FrameAverage(config.video, side, gamma=recipe.gamma, **options)
+        # Other windows of the same clips: of few clips, none can be spared.
         fixed = FrameAverage(
             config.video, side, gamma=recipe.gamma, seed=config.seed + 1, device=device
         )

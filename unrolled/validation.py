@@ -163,7 +163,7 @@ class PairValidation:
         sets = {}
         for kind, share in zip(KINDS, recipe.shares, strict=True):
             if share:
-                only = replace(recipe, **{k: float(k == kind) for k in KINDS}, shrunk=0.0)
+                only = replace(recipe.only(kind), shrunk=0.0)
                 samples = NonUniform(pictures, only, seed=1, device=device)
                 sets[kind] = samples.batch(0, range(count))
         return cls(sets, run)

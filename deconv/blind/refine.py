@@ -64,7 +64,7 @@ def refine_psf(
     Returns
     -------
     array (y, x)
-        float32, odd, non-negative, sum 1, at most a few pixels larger than `psf`. It lies where
+        float32, odd, non-negative, sum 1, at most nine pixels larger than `psf`. It lies where
         `psf` lay to a pixel, so that the restored picture does not move.
 
     Raises
