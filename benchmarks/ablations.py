@@ -4,7 +4,7 @@ Each run trains a small network for as many steps on the same samples, then scor
 of `benchmarks.endtoend` without videos. A run that is found in the folder is not repeated.
 
     export OMP_NUM_THREADS=1
-    python -m benchmarks.ablations mimo svrnn gan reblur --data pictures
+    python -m benchmarks.ablations networks mimo svrnn gan reblur --data pictures
     python -m benchmarks.ablations blur --data pictures --blurred photographs
 
 Small networks after few steps say which part learns faster, not which is best in the end.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,37 +39,59 @@ FIELDS = NonUniformRecipe(
 )
 
 
+PLAIN, NOBODY, MIXED = Terms(spectral=0.05), Against(), NonUniformRecipe(side=SIDE)
+
+
 @dataclass(frozen=True)
 class Arm:
     """One run: a network and what it learns from."""
 
     net: str
     changes: Mapping[str, object] = field(default_factory=dict)
-    terms: Terms = field(default_factory=Terms)
-    against: Against = field(default_factory=Against)
-    recipe: NonUniformRecipe = field(default_factory=lambda: NonUniformRecipe(side=SIDE))
+    terms: Terms = PLAIN
+    against: Against = NOBODY
+    recipe: NonUniformRecipe = MIXED
 
 
 CRITIC = Against("wgan-gp", 0.001, turns=2)
-SEEN = Terms(perceptual=0.1)
-ARMS: dict[str, dict[str, Arm]] = {
+SEEN = Terms(spectral=0.05, perceptual=0.1)
+RUNS = {
+    "nafnet": Arm("nafnet"),
+    "mimo-unet": Arm("mimo-unet"),
+    "mimo-unet-dffm": Arm("mimo-unet", {"fusion": "dffm"}),
+    "mimo-unet-msrm": Arm("mimo-unet", {"block": "msrm"}),
+    "mimo-unet-msrm-dffm": Arm("mimo-unet", {"block": "msrm", "fusion": "dffm"}),
+    "deepdeblur": Arm("deepdeblur"),
+    "svrnn": Arm("svrnn"),
+    "deblurgan": Arm("deblurgan"),
+    "deblurgan-wgan": Arm("deblurgan", terms=SEEN, against=CRITIC),
+    "svrnn-wgan": Arm("svrnn", terms=SEEN, against=CRITIC),
+    "nafnet-fields": Arm("nafnet", recipe=FIELDS),
+    "nafnet-fields-reblur": Arm("nafnet", terms=replace(PLAIN, reblur=0.5), recipe=FIELDS),
+}
+# Runs of each comparison, by what is told of them.
+TABLES: dict[str, dict[str, str]] = {
+    "networks": {
+        "NAFNet": "nafnet",
+        "MIMO-UNet": "mimo-unet",
+        "DeepDeblur": "deepdeblur",
+        "SVRNN": "svrnn",
+        "DeblurGAN's generator": "deblurgan",
+    },
     "mimo": {
-        "residual blocks, AFF (MIMO-UNet)": Arm("mimo-unet"),
-        "residual blocks, DFFM": Arm("mimo-unet", {"fusion": "dffm"}),
-        "MSRM, AFF": Arm("mimo-unet", {"block": "msrm"}),
-        "MSRM, DFFM": Arm("mimo-unet", {"block": "msrm", "fusion": "dffm"}),
+        "residual blocks, AFF (MIMO-UNet)": "mimo-unet",
+        "residual blocks, DFFM": "mimo-unet-dffm",
+        "MSRM, AFF": "mimo-unet-msrm",
+        "MSRM, DFFM": "mimo-unet-msrm-dffm",
     },
-    "svrnn": {
-        "SVRNN": Arm("svrnn"),
-        "CNN of equal size (DeblurGAN's generator)": Arm("deblurgan"),
-    },
+    "svrnn": {"SVRNN": "svrnn", "CNN of equal size (DeblurGAN's generator)": "deblurgan"},
     "gan": {
-        "DeblurGAN's generator, WGAN-GP": Arm("deblurgan", terms=SEEN, against=CRITIC),
-        "SVRNN as generator, WGAN-GP": Arm("svrnn", terms=SEEN, against=CRITIC),
+        "DeblurGAN's generator, WGAN-GP": "deblurgan-wgan",
+        "SVRNN as generator, WGAN-GP": "svrnn-wgan",
     },
     "reblur": {
-        "pixels alone": Arm("nafnet", recipe=FIELDS),
-        "pixels and reblur": Arm("nafnet", terms=Terms(reblur=0.5), recipe=FIELDS),
+        "pixels and spectra": "nafnet-fields",
+        "pixels, spectra and reblur": "nafnet-fields-reblur",
     },
 }
 ADVERSARIES = ("relativistic-blur", "vanilla", "relativistic-average")
@@ -88,7 +110,7 @@ def trained(arm: Arm, run: Path, pictures: list[Tensor], steps: int) -> nn.Modul
         network(arm.net, **arm.changes),
         NonUniform(pictures, arm.recipe),
         loss,
-        TrainConfig(run=run, steps=steps, batch=4, lr=5e-4, save=500, threads=1),
+        TrainConfig(run=run, steps=steps, batch=4, lr=1e-3, clip=1.0, save=500, threads=1),
         rival=loss.rival(arm.against.turns, arm.against.lr),
     )
     weights.save(average, file)
@@ -115,8 +137,8 @@ def table(name: str, options: argparse.Namespace, data: list[Case]) -> None:
     print("|---" * (len(KINDS) + 3) + "|")
     blurred = scored(lambda image: image, data)
     print("| blurred | | " + " | ".join(f"{blurred.psnr[k]:.2f}" for k in (*KINDS, "sharp")) + " |")
-    for i, (label, arm) in enumerate(ARMS[name].items()):
-        net = trained(arm, options.runs / name / str(i), pictures, options.steps)
+    for label, run in TABLES[name].items():
+        net = trained(RUNS[run], options.runs / run, pictures, options.steps)
         row = scored(restoring(net), data)
         count = sum(parameter.numel() for parameter in net.parameters()) / 1e6
         cells = " | ".join(f"{row.psnr[k]:.2f}" for k in (*KINDS, "sharp"))
@@ -144,11 +166,11 @@ def blur_table(options: argparse.Namespace) -> None:
 def main() -> None:
     """Run what is asked for and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=(*ARMS, "blur"), help="which ablations")
+    parser.add_argument("names", nargs="*", choices=(*TABLES, "blur"), help="which ablations")
     parser.add_argument("--data", type=Path, required=True, help="folder of sharp pictures")
     parser.add_argument("--blurred", type=Path, help="folder of blurred photographs")
     parser.add_argument("--runs", type=Path, default=Path("runs/ablations"))
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=1500)
     options = parser.parse_args()
     deconv.fft.set_threads(1)
     torch.set_num_threads(1)

@@ -11,6 +11,7 @@ from skimage.registration import phase_cross_correlation
 torch = pytest.importorskip("torch")
 
 from deconv import psf as psfs  # noqa: E402
+from unrolled.capture import softened  # noqa: E402
 from unrolled.kernel_fields import Field  # noqa: E402
 from unrolled.nonuniform import KINDS, NonUniform, NonUniformRecipe  # noqa: E402
 
@@ -221,6 +222,8 @@ def test_blurred_lies_on_sharp():
         ({"linear": 1.5}, r"linear=1.5; expected .*at most 1"),
         ({"rounded": float("nan")}, r"rounded=nan; expected"),
         ({"shrunk": -1}, r"shrunk=-1; expected"),
+        ({"soft": 2}, r"soft=2; expected"),
+        ({"compressed": -0.5}, r"compressed=-0.5; expected"),
         ({"gamma": 0.0}, r"gamma=0.0; expected .*above 0"),
         ({"sigma": (0.0, 0.1)}, r"sigma=\(0.0, 0.1\); expected \(low, high\)"),
         ({"sigma": (0.2, 0.1)}, r"sigma=\(0.2, 0.1\); expected \(low, high\)"),
@@ -252,3 +255,40 @@ def test_a_recipe_comes_from_the_command_line():
     arguments = ["--reach", "4", "9", "--field", "1", "--channels", "1"]
     recipe = tyro.cli(NonUniformRecipe, args=arguments)
     assert (recipe.reach, recipe.field, recipe.channels) == ((4.0, 9.0), 1.0, 1)
+
+
+# -- lens and file ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_soft_lens_is_in_the_sharp_picture_too(kind):
+    clear = nonuniform(PLAIN).sample(1, kind)
+    soft = nonuniform(replace(PLAIN, soft=1.0)).sample(1, kind)
+    assert detail(soft[1]) < 0.9 * detail(clear[1])
+    assert detail(soft[0]) < detail(clear[0])
+
+
+def detail(x):
+    return float((x[..., 1:] - x[..., :-1]).abs().mean())
+
+
+def test_what_is_sharp_and_soft_is_not_blurred():
+    blurred, sharp, _ = nonuniform(replace(PLAIN, soft=1.0)).sample(1, "sharp")
+    torch.testing.assert_close(blurred, sharp, atol=1e-4, rtol=0)
+
+
+def test_softness_is_a_gaussian():
+    x = noise((3, 30, 41)).double()
+    expected = gaussian_filter(x.numpy(), (0, 1.2, 1.2), mode="mirror", radius=(0, 4, 4))
+    np.testing.assert_allclose(softened(x, 1.2).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_changes_what_is_observed_alone(channels):
+    recipe = replace(PLAIN, channels=channels, rounded=1.0)
+    plain = nonuniform(recipe).sample(2, "uniform")
+    stored = nonuniform(replace(recipe, compressed=1.0)).sample(2, "uniform")
+    assert torch.equal(stored[1], plain[1])
+    assert 0.001 < spread(stored[0] - plain[0]) < 0.05
+    levels = stored[0] * 255
+    torch.testing.assert_close(levels, levels.round(), atol=1e-3, rtol=0)

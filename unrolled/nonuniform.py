@@ -21,6 +21,7 @@ from torch import Tensor
 from deconv.arrays import number, whole
 from deconv.fft import fast_shape
 from deconv.operators import Blur, SpatiallyVaryingBlur
+from unrolled.capture import jpeg, softened
 from unrolled.crops import Crops
 from unrolled.kernel_fields import MARGIN, Field, KernelFields
 from unrolled.layers import composite, random_mask
@@ -34,6 +35,8 @@ KINDS = ("uniform", "field", "layers", "rotation", "sharp")
 CONTRAST, TRIES = 0.1, 4
 # Streams of random numbers of an index; `Crops` has the ones before.
 PSFS = 3
+# Of soft pictures, the Gaussian's standard deviation in pixels; of JPEG, the quality.
+SOFT, QUALITY = (0.5, 1.6), (60, 95)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ class NonUniformRecipe:
         Share of samples clipped to [0, 1] and rounded to 8 bits.
     shrunk : float
         Share of crops that were larger and made smaller.
+    soft : float
+        Share of crops that are a little soft before anything moves, as lenses and enlarged
+        pictures are: what is soft in the sharp picture as well is to be left alone.
+    compressed : float
+        Share of samples that are stored as JPEG, at a quality of 60 to 95.
 
     Raises
     ------
@@ -92,6 +100,8 @@ class NonUniformRecipe:
     gamma: float = 2.2
     rounded: float = 0.5
     shrunk: float = 0.4
+    soft: float = 0.0
+    compressed: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what would fail, or be ignored, in the middle of a run."""
@@ -107,7 +117,7 @@ class NonUniformRecipe:
             number(getattr(self, name), name, low=0)
         if not sum(self.shares):
             raise ValueError(f"the shares of {', '.join(KINDS)} are all 0; expected one above it")
-        for name in ("linear", "rounded", "shrunk"):
+        for name in ("linear", "rounded", "shrunk", "soft", "compressed"):
             number(getattr(self, name), name, low=0, high=1)
         number(self.gamma, "gamma", low=0, strict=True)
         _range(self.sigma, "sigma")
@@ -212,7 +222,7 @@ class NonUniform:
         """
         recipe = self.recipe
         crop, u, draw, noise = self.crops.draw(index)
-        latent = self._latent(crop)
+        latent = self._latent(crop, u)
         rng = np.random.default_rng([self.crops.seed, PSFS, index])
         kind = recipe.kind(u[8]) if kind is None else kind
         if kind not in KINDS:
@@ -222,7 +232,7 @@ class NonUniform:
         light, operator = latent**gamma, None
         sharp = self._framed(latent)
         if kind == "layers":
-            front = self._latent(self._foreground(crop, draw)) ** gamma
+            front = self._latent(self._foreground(crop, draw), u) ** gamma
             seen, composed = self._layered(light, front, length, rng)
             sharp = _root(composed, gamma)
         elif kind == "rotation":
@@ -233,9 +243,10 @@ class NonUniform:
         blurred = self._noisy(_root(seen, gamma), u, noise)
         return blurred, sharp, None if operator is None else Known(operator, gamma)
 
-    def _latent(self, crop: Tensor) -> Tensor:
+    def _latent(self, crop: Tensor, u: Sequence[float]) -> Tensor:
         rows, columns = self.domain
-        return crop[:, :rows, :columns]
+        latent = crop[:, :rows, :columns]
+        return softened(latent, _log_uniform(SOFT, u[14])) if u[13] < self.recipe.soft else latent
 
     def _framed(self, x: Tensor) -> Tensor:
         """What of a picture on the domain lies in the frame."""
@@ -247,6 +258,9 @@ class NonUniform:
         blurred = blurred + _log_uniform(self.recipe.sigma, u[11]) * white
         if u[12] < self.recipe.rounded:
             blurred = (blurred.clamp(0, 1) * 255).round() / 255
+        if u[15] < self.recipe.compressed:
+            low, high = QUALITY
+            blurred = jpeg(blurred, low + int(u[16] * (high - low + 1)))
         return blurred
 
     # -- the kinds -------------------------------------------------------------------------------
