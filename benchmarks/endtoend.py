@@ -9,18 +9,21 @@ colour; multiply-accumulates are for one megapixel, seconds for one picture on o
     export OMP_NUM_THREADS=1
     python -m benchmarks.endtoend --networks runs/paired runs/mimo
     python -m benchmarks.endtoend --networks runs/paired --sheet sheet.png
+    python -m benchmarks.endtoend --networks runs/paired --rows rows.json  # scores kept, by name
+    python -m benchmarks.endtoend --networks runs/paired --photographs FOLDER --sheet sheet.png
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +42,8 @@ RECIPE = NonUniformRecipe(
 KINDS = ("field", "layers", "rotation")
 # Frames that are averaged of each clip, and how far apart pairs begin.
 FRAMES, EVERY, PAIRS = 7, 24, 3
+# Width of a photograph and its restoration side by side.
+SHOWN = 1400
 
 Restore = Callable[[np.ndarray], np.ndarray]
 
@@ -131,13 +136,24 @@ def scored(restore: Restore, data: list[Case]) -> Row:
     )
 
 
-def multiplications(net: torch.nn.Module, side: int = 256) -> float:
-    """Multiply-accumulates for one megapixel."""
+def kept(file: Path | None, name: str, measure: Callable[[], Row]) -> Row:
+    """The row of that name in a file, or a new one, which is then written there."""
+    rows = json.loads(file.read_text()) if file and file.exists() else {}
+    if name not in rows:
+        rows[name] = measure()._asdict()
+        if file:
+            file.write_text(json.dumps(rows, indent=1))
+    return Row(**rows[name])
+
+
+def measures(net: torch.nn.Module, side: int = 256) -> tuple[str, str]:
+    """Millions of parameters, and billions of multiply-accumulates for one megapixel."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(torch.rand(1, 3, side, side))
-    return counter.get_total_flops() / 2 * 1e6 / side**2
+    count = sum(parameter.numel() for parameter in net.parameters())
+    return f"{count / 1e6:.2f}", f"{counter.get_total_flops() / 2 / side**2 / 1e3:.0f}"
 
 
 def table(rows: dict[str, Row], sizes: dict[str, tuple[str, str]]) -> None:
@@ -168,31 +184,56 @@ def sheet(restorers: dict[str, Restore], data: list[Case], path: Path) -> None:
     io.imsave(path, (picture * 255).round().astype(np.uint8), check_contrast=False)
 
 
+def photographs(restore: Restore, folder: Path, path: Path) -> None:
+    """Real photographs before and after, for looking: nobody knows the truth."""
+    from skimage import io
+    from skimage.transform import rescale
+
+    rows = []
+    for file in sorted(file for file in folder.rglob("*.*") if file.suffix != ".txt"):
+        picture = deconv.io.read(file)
+        image = np.squeeze(picture.pixels / np.float32(picture.white))
+        image = np.stack([image] * 3, -1) if image.ndim == 2 else image[..., :3]
+        pair = np.concatenate([image, restore(image)], axis=1)
+        pair = rescale(pair, min(1.0, SHOWN / pair.shape[1]), channel_axis=-1, anti_aliasing=True)
+        rows.append(np.pad(pair, ((0, 8), (0, SHOWN - pair.shape[1]), (0, 0)), constant_values=1))
+    picture = np.clip(np.concatenate(rows), 0, 1)
+    io.imsave(path, (picture * 255).round().astype(np.uint8), check_contrast=False)
+
+
 def main() -> None:
     """Print the table, and draw the sheet if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="*", default=[], help="names or paths of weights")
     parser.add_argument("--sheet", type=Path, help="file for pictures of one case of each kind")
+    parser.add_argument("--photographs", type=Path, help="folder: draw the sheet of these alone")
+    parser.add_argument("--rows", type=Path, help="file of scores: what is there is not repeated")
     parser.add_argument("--fast", action="store_true", help="without blind deblurring")
     options = parser.parse_args()
     deconv.fft.set_threads(1)
     torch.set_num_threads(1)
     print(machine())
-    data = list(cases())
-    restorers: dict[str, Restore] = {"blurred": lambda image: image}
+    networks = {path: restorer(path) for path in options.networks}
+    restorers: dict[str, Restore] = {
+        path: partial(net.restore, channel_axis=-1) for path, net in networks.items()
+    }
+    if options.photographs:
+        photographs(restorers[options.networks[0]], options.photographs, options.sheet)
+        return
+    rivals: dict[str, Restore] = {"blurred": lambda image: image}
     if not options.fast:
-        restorers["blind.deblur, one psf"] = blind
-    sizes: dict[str, tuple[str, str]] = {}
-    for path in options.networks:
-        net: Any = restorer(path)
-        restorers[path] = partial(net.restore, channel_axis=-1)
-        count = sum(parameter.numel() for parameter in net.parameters())
-        sizes[path] = (f"{count / 1e6:.2f}", f"{multiplications(net) / 1e9:.0f}")
+        rivals["blind.deblur, one psf"] = blind
+    sizes = {path: measures(net) for path, net in networks.items()}
+    data = list(cases())
     kinds = [case.kind for case in data]
     print(", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)))
-    table({name: scored(restore, data) for name, restore in restorers.items()}, sizes)
+    rows = {
+        name: kept(options.rows, name, partial(scored, restore, data))
+        for name, restore in (rivals | restorers).items()
+    }
+    table(rows, sizes)
     if options.sheet:
-        sheet({k: v for k, v in restorers.items() if k != "blurred"}, data, options.sheet)
+        sheet(restorers, data, options.sheet)
 
 
 if __name__ == "__main__":

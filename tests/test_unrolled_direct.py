@@ -232,6 +232,22 @@ def test_no_tile_is_larger_than_asked_for():
     assert seen == [(300, 309)]
 
 
+def test_the_ensemble_is_the_mean_over_flips_and_turns():
+    image = photograph(23)
+    net = network("MIMOUNet")
+    found = net.restore(image, channel_axis=0, ensemble=True)
+    turns = [np.rot90(image, k, (1, 2)) for k in range(4)]
+    parts = [np.rot90(net.restore(x, channel_axis=0), -k, (1, 2)) for k, x in enumerate(turns)]
+    flips = [x[:, :, ::-1] for x in turns]
+    parts += [
+        np.rot90(net.restore(x, channel_axis=0)[:, :, ::-1], -k, (1, 2))
+        for k, x in enumerate(flips)
+    ]
+    np.testing.assert_allclose(found, np.mean(parts, axis=0), atol=1e-5)
+    turned = net.restore(turns[1], channel_axis=0, ensemble=True)
+    np.testing.assert_allclose(np.rot90(turned, -1, (1, 2)), found, atol=1e-5)
+
+
 def test_means_over_the_picture_are_taken_over_windows(monkeypatch):
     asked = []
     local = NAFNet.local
@@ -459,7 +475,7 @@ def test_every_direct_network_is_a_restorer(tmp_path):
 
 def test_the_method_restores_by_a_network(saved, monkeypatch):
     monkeypatch.setattr(methods, "_registry", dict(methods._registry))
-    methods._registry.pop("network", None)
+    methods._registry.pop("end_to_end", None)
     method = methods.register(learned.DIRECT)
     assert not method.needs_psf and method.noise is None
     image = photograph(40)
@@ -472,14 +488,9 @@ def test_the_method_restores_by_a_network(saved, monkeypatch):
     assert np.isfinite(method.restore(image, network=saved, guard="none", channel_axis=0)).all()
 
 
-def test_the_method_names_what_it_does_not_take(saved, monkeypatch):
+def test_the_method_names_what_it_does_not_take(saved):
     image = photograph(20)[0]
     with pytest.raises(ValueError, match="boundary='zero'; expected 'unknown'"):
-        learned.network(image, network=saved, boundary="zero")
+        learned.end_to_end(image, network=saved, boundary="zero")
     with pytest.raises(ValueError, match="guard='of' is not known"):
-        learned.network(image, network=saved, guard="of")
-    monkeypatch.setattr(learned, "trained", lambda needs_psf: ())
-    with pytest.raises(ValueError, match="network=None; expected the path of weights"):
-        learned.network(image)
-    monkeypatch.setattr(learned, "trained", lambda needs_psf: (saved,))
-    np.testing.assert_array_equal(learned.network(image), network("DeepDeblur").restore(image))
+        learned.end_to_end(image, network=saved, guard="of")

@@ -14,7 +14,7 @@ from deconv.progress import Callback
 from unrolled import weights as shipped
 from unrolled.pretrained import shipped as trained
 
-__all__ = ["DIRECT", "FUSION", "HQS", "fusion", "hqs", "network"]
+__all__ = ["DIRECT", "FUSION", "HQS", "end_to_end", "fusion", "hqs"]
 
 GUARDS = ("keep", "warn", "none")
 
@@ -100,11 +100,12 @@ def fusion(
     )
 
 
-def network(
+def end_to_end(
     image: Any,
     *,
-    network: str | None = None,
+    network: str = "nafnet-motion",
     guard: str = "keep",
+    ensemble: bool = False,
     tile: int = 1024,
     boundary: str = "unknown",
     weights: Any = None,
@@ -115,12 +116,11 @@ def network(
 
     Parameters
     ----------
-    image, weights, channel_axis, tile, callback
+    image, weights, channel_axis, ensemble, tile, callback
         As of `unrolled.direct.restore`. Networks are trained on pictures as they are stored, not
         in linear light.
-    network : str, optional
-        Weights that come with the package, a file or a folder; by default the first of those that
-        come with it.
+    network : str
+        Weights that come with the package, a file or a folder.
     guard : {"keep", "warn", "none"}
         What is done where the network paints what is no deblurring.
     boundary : {"unknown"}
@@ -132,21 +132,24 @@ def network(
         If PyTorch or safetensors is not installed.
     ValueError
         As `unrolled.direct.restore`, and if there are no such weights.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> restored = end_to_end(data.astronaut()[:64, :64], channel_axis=-1)
+    >>> restored.shape, restored.dtype
+    ((64, 64, 3), dtype('float32'))
     """
     if boundary != "unknown":
         raise ValueError(f"boundary={boundary!r}; expected 'unknown': networks know no other")
     choose(guard, GUARDS, "guard")
-    if network is None:
-        known = trained(needs_psf=False)
-        if not known:
-            raise ValueError("network=None; expected the path of weights: none come with this")
-        network = known[0]
     return _network(network, needs_psf=False).restore(
         image,
         weights=weights,
         channel_axis=channel_axis,
         tile=tile,
         guard=None if guard == "none" else guard,
+        ensemble=ensemble,
         callback=callback,
     )
 
@@ -199,8 +202,8 @@ FUSION = _method(
     "A network that fuses several restorations, for psfs that are a little wrong; needs PyTorch.",
 )
 DIRECT = Method(
-    "network",
-    network,
+    "end_to_end",
+    end_to_end,
     "A trained network that sees the picture alone, for motion of any kind; needs PyTorch.",
     needs_psf=False,
     display=True,
@@ -217,6 +220,7 @@ DIRECT = Method(
             "choice",
             choices=GUARDS,
         ),
+        Parameter("ensemble", "The mean over eight flips and turns.", "bool"),
         Parameter("tile", "Side of the tiles of large pictures.", "int", 128, 8192),
     ),
 )
