@@ -175,7 +175,7 @@ def main() -> None:
     deconv.fft.set_threads(1)
     torch.set_num_threads(1)
     print(machine())
-    data = [case for case in cases() if case.kind != "video"]
+    data = [case for case in cases() if case.kind in (*KINDS, "sharp")]
     for name in options.names:
         if name == "blur":
             blur_table(options)

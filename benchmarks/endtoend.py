@@ -1,10 +1,11 @@
 r"""Networks without a psf beside one-kernel blind deblurring, where one kernel cannot describe it.
 
 Pictures that no network was trained on: the middles of Kodak 1 to 8 and of every sixth of CBSD68,
-blurred here by a field of psfs, in two layers that move apart, and by a rolling camera; and frames
-of videos averaged in linear light. All are rounded to 8 bits. Sharp pictures with noise of 1 % say
-what a restorer does where there is nothing to do. PSNR and SSIM are means over the frame, in
-colour; multiply-accumulates are for one megapixel, seconds for one picture on one thread.
+blurred here by a field of psfs, in two layers that move apart, and by a rolling camera; frames of
+videos averaged in linear light; and patches of GoPro. All are rounded to 8 bits. Sharp pictures
+with noise of 1 % say what a restorer does where there is nothing to do. PSNR and SSIM are means
+over the frame, in colour; multiply-accumulates are for one megapixel, seconds for one picture on
+one thread.
 
     export OMP_NUM_THREADS=1
     python -m benchmarks.endtoend --networks runs/paired runs/mimo
@@ -77,6 +78,7 @@ def cases(seed: int = 11) -> Iterator[Case]:
                 blurred, sharp, _ = source.sample(i, kind)
                 yield Case(kind, _last(blurred), _last(sharp))
     yield from videos()
+    yield from gopro()
 
 
 def _pictures(name: str, least: int) -> list[torch.Tensor]:
@@ -93,12 +95,24 @@ def videos() -> Iterator[Case]:
     """The middles of averaged frames of the clips at hand, 360 pixels a side."""
     from unrolled.video import frame_pairs
 
-    for path in sorted((DATA / "video").glob("*.mp4")):
+    # Frames with a codec's blocks are no truth: their average has fewer of them.
+    paths = (
+        path for path in sorted((DATA / "video").glob("*.mp4")) if "distorted" not in path.stem
+    )
+    for path in paths:
         found = frame_pairs(path, FRAMES, 2.2, EVERY)
         for _, (blurred, sharp) in zip(range(PAIRS), found, strict=False):
             rows, columns = (slice(max(0, (n - 360) // 2), (n + 360) // 2) for n in sharp.shape[1:])
             pair = (x[:, rows, columns].transpose(1, 2, 0) for x in (blurred, sharp))
             yield Case("video", *pair)
+
+
+def gopro() -> Iterator[Case]:
+    """Patches of 128 pixels of a scene of GoPro's, as they were made by its authors."""
+    folder = DATA / "pairs" / "gopro_patches"
+    for path in sorted(folder.glob("input_*")):
+        pair = (path, path.with_name(path.name.replace("input_", "label_")))
+        yield Case("gopro", *(deconv.io.read(file).pixels / np.float32(255) for file in pair))
 
 
 def _last(x: torch.Tensor) -> np.ndarray:

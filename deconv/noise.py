@@ -26,6 +26,8 @@ _ROOT3 = 3.0**0.5
 DB2 = np.array([1 - _ROOT3, _ROOT3 - 3, 3 + _ROOT3, -1 - _ROOT3]) / (4 * 2**0.5)
 # Median of |N(0, 1)|: the third quartile of the normal distribution.
 MEDIAN_OF_NORMAL = 0.6744897501960817
+# What an FFT may leave below 0, in units of the largest value's last digit.
+ROUNDING = 16
 
 
 def estimate_sigma(image: Any, *, channel_axis: int | None = None) -> float | np.ndarray:
@@ -47,8 +49,19 @@ def estimate_sigma(image: Any, *, channel_axis: int | None = None) -> float | np
     float, or an array (C,) with `channel_axis`
         NaN where too few pixels are known: the filter needs four in a row.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For an image that is none, or with fewer than 1 or more than 4 spatial axes.
+
+    References
+    ----------
+    Donoho and Johnstone (1994), "Ideal spatial adaptation by wavelet shrinkage", Biometrika 81.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.noise import estimate_sigma
     >>> noise = np.random.default_rng(0).normal(0, 3, (128, 128))
     >>> abs(estimate_sigma(noise) - 3) < 0.2
     True
@@ -73,6 +86,15 @@ class Gain:
         Counts per detected photon.
     sigma : float
         Standard deviation of the noise in the dark.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv import noise
+    >>> steps = np.kron(np.linspace(100, 2000, 64).reshape(8, 8), np.ones((32, 32)))
+    >>> camera = noise.estimate_gain(noise.simulate(steps, gain=2.0, sigma=5.0, rng=0))
+    >>> abs(camera.gain - 2) < 0.1
+    True
     """
 
     gain: float
@@ -94,13 +116,24 @@ def estimate_gain(image: Any, *, offset: float = 0.0) -> Gain:
     offset : float
         Counts without light.
 
+    Returns
+    -------
+    Gain
+
     Raises
     ------
     ValueError
         If fewer than some 500 coefficients are known, or brightness does not vary.
 
+    References
+    ----------
+    Foi, Trimeche, Katkovnik and Egiazarian (2008), "Practical Poissonian-Gaussian noise modeling
+    and fitting for single-image raw-data", IEEE Trans. Image Process. 17.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.noise import estimate_gain, simulate
     >>> ramp = np.linspace(20, 2000, 256) * np.ones((256, 1))
     >>> camera = estimate_gain(simulate(ramp, gain=2.0, sigma=5.0, rng=0))
     >>> abs(camera.gain - 2) < 0.1
@@ -147,7 +180,8 @@ def simulate(
     Parameters
     ----------
     image : array
-        Expected counts above the offset; not negative where `gain` is given. NaN stays NaN.
+        Expected counts above the offset; not negative where `gain` is given, but for the rounding
+        of an FFT, which counts as 0. NaN stays NaN.
     sigma : float
         Standard deviation of the read noise, in image units.
     gain : float, optional
@@ -160,8 +194,15 @@ def simulate(
     -------
     array of the image's shape, namespace and floating dtype; nothing is clipped or rounded
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a negative `sigma`, a `gain` that is not above 0, or negative counts with `gain`.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.noise import simulate
     >>> float(simulate(np.full((256, 256), 100.0), gain=4.0, rng=0).var().round(-1))
     400.0
     """
@@ -169,14 +210,16 @@ def simulate(
     sigma = number(sigma, "sigma", low=0)
     offset = number(offset, "offset")
     generator = np.random.default_rng(rng)
-    clean = to_numpy(image).astype(float)
+    expected = to_numpy(image)
+    clean = expected.astype(float)
     if gain is not None:
         gain = number(gain, "gain", low=0, strict=True)
-        if np.nanmin(clean, initial=0) < 0:
+        least = np.nanmin(clean, initial=0)
+        if least < -ROUNDING * np.finfo(expected.dtype).eps * np.nanmax(clean, initial=0):
             raise ValueError(
-                f"image goes down to {np.nanmin(clean):g}; expected counts of at least 0 with gain"
+                f"image goes down to {least:g}; expected counts of at least 0 with gain"
             )
-        photons = generator.poisson(np.nan_to_num(clean, nan=0.0) / gain)
+        photons = generator.poisson(np.nan_to_num(clean, nan=0.0).clip(min=0) / gain)
         clean = np.where(np.isnan(clean), np.nan, gain * photons)
     noisy = clean + offset
     if sigma:

@@ -6,6 +6,7 @@ from helpers import LIBRARIES, get, put
 from hypothesis import given
 from hypothesis import strategies as st
 
+import deconv
 from deconv import noise
 
 
@@ -74,6 +75,19 @@ def test_simulated_noise_has_the_stated_mean_and_variance():
     # Photons come in whole numbers.
     photons = noise.simulate(image, gain=2.0, rng=0) / 2
     assert np.array_equal(photons, np.rint(photons))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_an_fft_leaves_below_0_is_dark(dtype):
+    sky = np.zeros((64, 60), dtype)
+    sky[20, 30] = 5000
+    kernel = deconv.psf.gaussian(2.0).astype(dtype)
+    blurred = deconv.Blur(kernel, sky.shape, boundary="zero")(sky)
+    assert blurred.min() < 0
+    shot = noise.simulate(blurred, gain=1.0, rng=0)
+    assert shot.dtype == dtype and (shot[blurred < 1e-3] == 0).all()
+    with pytest.raises(ValueError, match=r"image goes down to -0\.1"):
+        noise.simulate(np.where(blurred < 0, -0.1, blurred), gain=1.0)
 
 
 def test_simulate_keeps_dtype_and_input_and_nan():
