@@ -34,9 +34,9 @@ ESTIMATORS = {
 
 
 def main() -> None:
-    """Print one line per estimator and noise level."""
+    """Print one row per estimator and noise level."""
     print(machine())
-    print(f"{'estimator':28} {'sigma':>6} {'bias %':>7} {'spread %':>9} {'worst':>13} {'ms':>6}")
+    print("\n| estimator, sigma of 255 | bias % | spread % | worst | ms |\n|---|---|---|---|---|")
     scenes, psfs = kodak(), levin_kernels()
     for level in LEVELS:
         cases = [
@@ -50,10 +50,8 @@ def main() -> None:
             took = 1e3 * (time.perf_counter() - start) / len(cases)
             error = 100 * (np.array(found) * 255 / level - 1)
             worst = f"{error.min():+.1f} {error.max():+.1f}"
-            print(
-                f"{name:28} {level:6.2f} {error.mean():+7.1f} {error.std():9.1f} {worst:>13} "
-                f"{took:6.1f}"
-            )
+            cells = f"{error.mean():+.1f} | {error.std():.1f} | {worst} | {took:.1f}"
+            print(f"| {name}, {level:g} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
