@@ -6,13 +6,30 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt -e
 # The test workers share the cores: one FFT and torch thread each.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 DECONV_THREADS=1
 
-.PHONY: demo test lint bench docs clean
+.PHONY: demo test test-browser notebooks notebooks-write lint bench docs clean
 
 demo: .venv/.demo
 	$(BIN)/deconv demo
 
 test: .venv/.test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --cov --cov-report=term
+
+# Needs Debian's browser: apt install chromium. Another one: make test-browser CHROMIUM=/path/to/it
+CHROMIUM ?= /usr/bin/chromium
+test-browser: .venv/.test
+	$(INSTALL) ".[report,browser]"
+	$(ONE_THREAD) CHROMIUM=$(CHROMIUM) $(BIN)/python -m pytest tests/test_report_browser.py
+
+# Ten minutes for a cell; .ci/run limits the whole.
+NBMAKE := $(ONE_THREAD) $(BIN)/python -m pytest --nbmake --nbmake-timeout=600
+notebooks: .venv/.test
+	$(NBMAKE) notebooks/*.ipynb
+
+# After a change of notebooks/*.py: new outputs in the .ipynb beside it. Name some: NB=notebooks/01*
+NB ?= notebooks/*
+notebooks-write: .venv/.test
+	$(BIN)/jupytext --to ipynb --update $(filter %.py,$(wildcard $(NB)))
+	$(NBMAKE) --overwrite $(filter %.ipynb,$(wildcard $(NB)))
 
 lint: .venv/.test
 	$(BIN)/ruff check .
@@ -34,7 +51,7 @@ docs: .venv/.docs
 	touch $@
 
 .venv/.test: $(NEEDS) | .venv/bin/python
-	$(INSTALL) ".[unrolled,train,export,fast,test]"
+	$(INSTALL) ".[unrolled,train,export,fast,report,notebooks,test]"
 	touch $@
 
 .venv/.docs: $(NEEDS) | .venv/bin/python

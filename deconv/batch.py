@@ -19,6 +19,7 @@ from deconv.picture import DISPLAY_GAMMA, Picture, from_linear, to_linear
 __all__ = [
     "Job",
     "Outcome",
+    "for_estimated",
     "in_linear_light",
     "linear_sigma",
     "plan",
@@ -229,6 +230,14 @@ class Job:
         """Restore one file."""
         picture = io.read(source)
         io.write(target, self.restore(picture, callback), like=picture, depth=self.depth)
+
+
+def for_estimated(method: Method) -> dict[str, str]:
+    """What a method is told by default where the psf was estimated."""
+    from deconv.blind import DERINGING
+
+    takes = {parameter.name for parameter in method.parameters}
+    return {"deringing": str(DERINGING)} if "deringing" in takes else {}
 
 
 def in_linear_light(picture: Picture) -> bool:

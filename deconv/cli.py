@@ -1,4 +1,4 @@
-"""The command line: ``deconv deblur``, ``blind``, ``sharpness``, ``psf``, ``methods``, ``demo``."""
+"""The command line: ``deconv deblur``, ``blind``, ``compare``, ``sharpness``, ``psf`` and more."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from deconv import batch, io, methods
+from deconv.compare_cli import compare, crop_slices
 from deconv.methods import Method
 from deconv.progress import History, State
 from deconv.psf import files as psf_files
@@ -154,7 +155,7 @@ def deblur(
         sigma=sigma,
         boundary=boundary,
         linear=linear,
-        parameters=(_for_estimated(method) if psf_from or refine else {})
+        parameters=(batch.for_estimated(methods.get(method)) if psf_from or refine else {})
         | _parameters(param or []),
         depth=depth,
         say=_say,
@@ -302,7 +303,7 @@ def blind(
     progress: Progress = None,
 ) -> None:
     """Take the blur out of photographs, given nothing else."""
-    parameters = _for_estimated(method) | _parameters(param or [])
+    parameters = batch.for_estimated(methods.get(method)) | _parameters(param or [])
     from deconv.blind_job import BlindJob
 
     job = BlindJob(
@@ -313,7 +314,7 @@ def blind(
         say=_say,
         prior=prior,
         size=psf_size,
-        region=None if crop is None else _crop(crop),
+        region=None if crop is None else crop_slices(crop),
         save_psf=save_psf,
         overwrite=overwrite,
     )
@@ -324,26 +325,8 @@ def blind(
     _restore(inputs, out, job, overwrite, progress)
 
 
-def _for_estimated(method: str) -> dict[str, str]:
-    """What a method is told by default where the psf was estimated."""
-    from deconv.blind import DERINGING
-
-    takes = {p.name for p in methods.get(method).parameters}
-    return {"deringing": str(DERINGING)} if "deringing" in takes else {}
-
-
-def _crop(text: str) -> tuple[slice, slice]:
-    """Rows and columns of ``x,y,width,height``."""
-    try:
-        x, y, width, height = (int(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--crop {text!r}; expected x,y,width,height in whole pixels") from None
-    if min(x, y) < 0 or min(width, height) < 1:
-        raise ValueError(f"--crop {text!r}; expected a corner inside and a size above 0")
-    return slice(y, y + height), slice(x, x + width)
-
-
 app.command()(sharpness)
+app.command()(compare)
 
 
 @app.command("psf")
