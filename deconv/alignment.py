@@ -41,6 +41,15 @@ class Aligned:
         search ended at its limit.
     ssd : float
         Sum of squared differences of the two, over pixels and channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.metrics import align
+    >>> scene = np.random.default_rng(0).random((48, 48))
+    >>> pair = align(scene, np.roll(scene, 2, axis=0))
+    >>> pair.shift, pair.ssd < 1e-9
+    ((2.0, 0.0), True)
     """
 
     x_true: np.ndarray
@@ -107,6 +116,8 @@ def align(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.metrics import align
     >>> scene = np.random.default_rng(0).random((48, 48))
     >>> align(scene, np.roll(scene, (2, -3), (0, 1))).shift
     (2.0, -3.0)

@@ -41,8 +41,20 @@ def denoiser(name: str = "dct", *, ndim: int = 2) -> Denoiser:
     ndim : int
         Number of spatial axes, 1 to 3.
 
+    Returns
+    -------
+    callable
+        ``denoise(v, sigma)``, as above.
+
+    Raises
+    ------
+    ValueError
+        For an unknown `name` or an `ndim` outside 1 to 3; by the denoiser, for a `v` of fewer axes.
+
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.denoisers import denoiser
     >>> square = np.zeros((64, 64))
     >>> square[16:48, 16:48] = 100
     >>> noisy = square + np.random.default_rng(0).normal(0, 10, square.shape)

@@ -36,6 +36,19 @@ class Fidelity:
         that it is none (Cho, Wang and Lee 2011).
     spread : float
         Range of values over which outliers are spread evenly.
+
+    References
+    ----------
+    Cho, Wang and Lee (2011), "Handling outliers in non-blind image deconvolution", ICCV.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> from deconv.fidelity import Fidelity
+    >>> A = deconv.Blur([0.25, 0.5, 0.25], (4,), boundary="periodic")
+    >>> y = np.array([0.0, 0.0, 1.0, 0.0])
+    >>> Fidelity(A, y, noise=0.1).weights(np.zeros(4)).round(2)
+    array([0.97, 0.97, 0.  , 0.97])
     """
 
     A: Blur
@@ -101,6 +114,27 @@ def impulses(y: Array, ndim: int) -> Array:
 
     A first guess at outliers that needs no picture: "far" is six times the usual difference, here
     and in the whole image.
+
+    Parameters
+    ----------
+    y : array, ``(..., *spatial)``
+        Observed image in any unit.
+    ndim : int
+        Number of spatial axes, the last ones.
+
+    Returns
+    -------
+    array
+        Of the shape and dtype of `y`: 0 or 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.fidelity import impulses
+    >>> image = np.random.default_rng(0).random((16, 16))
+    >>> image[8, 8] = 50
+    >>> float(impulses(image, 2)[8, 8]), float(impulses(image, 2).mean()) > 0.9
+    (0.0, True)
     """
     from scipy.ndimage import median_filter
 

@@ -53,6 +53,17 @@ def before_after(
     ------
     ValueError
         If there is no picture, or one is not (Y, X) or (Y, X, 3).
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> import deconv
+    >>> from deconv import figures
+    >>> coins, kernel = data.coins(), deconv.psf.gaussian(1.5)
+    >>> pictures = {"coins": coins, "restored": deconv.wiener(coins / 255, kernel)}
+    >>> figure = figures.before_after(pictures, kernel, notes=["Wiener"])
+    >>> [axes.get_title() for axes in figure.axes][:2]
+    ['coins', 'restored']
     """
     shown = {title: _displayed(picture, title, white) for title, picture in pictures.items()}
     if not shown:
@@ -108,6 +119,17 @@ def convergence(
     ------
     ValueError
         If there is no history, or one has recorded nothing.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> from deconv import figures
+    >>> history = deconv.progress.History()
+    >>> step, kernel = np.repeat([0.0, 1.0], 32), deconv.psf.gaussian(2, ndim=1)
+    >>> _ = deconv.tv(step, kernel, lam=1e-3, callback=history)
+    >>> figure = figures.convergence({"total variation": history})
+    >>> len(figure.axes)
+    2
     """
     empty = [name for name, history in histories.items() if not history.iterations]
     if not histories or empty:

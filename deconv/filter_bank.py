@@ -81,6 +81,7 @@ def filter_bank(
     Examples
     --------
     >>> import numpy as np, deconv
+    >>> from deconv import filter_bank
     >>> scene = np.kron(np.random.default_rng(0).random((8, 8)), np.ones((8, 8)))
     >>> A = deconv.Blur(deconv.psf.gaussian(1.5), scene.shape, boundary="periodic")
     >>> restored = filter_bank(A(scene), A.psf, snr=1e4, boundary="periodic")

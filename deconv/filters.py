@@ -75,6 +75,8 @@ def bilateral(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.filters import bilateral
     >>> step = np.repeat([[0.0, 1.0]], 8, axis=1) * np.ones((16, 1))
     >>> bool(np.abs(bilateral(step, sigma_range=0.1) - step).max() < 1e-12)
     True
@@ -187,6 +189,8 @@ def shock(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.filters import shock
     >>> ramp = np.array([0, 0, 0.1, 0.3, 0.7, 0.9, 1, 1])
     >>> shock(ramp, n_iter=50).round(2)
     array([0., 0., 0., 0., 1., 1., 1., 1.])

@@ -58,6 +58,15 @@ def heat_map(
     ------
     ValueError
         If the picture has another shape, or the tiles do not cover it.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> from deconv.heat_map import heat_map
+    >>> values = [[0.5, -1.0], [0.0, 1.0]]
+    >>> figure = heat_map(data.coins()[:256, :256], values, 128, label="sharpness")
+    >>> len(figure.axes)
+    3
     """
     pixels, tiles = np.asarray(picture), np.asarray(values, dtype=float)
     if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3)):

@@ -26,12 +26,32 @@ def read(path: str | os.PathLike[str]) -> Picture:
     An EXIF or TIFF orientation is applied to the pixels and then set to upright, so that angles
     of a psf mean what is seen on the screen.
 
+    Parameters
+    ----------
+    path : path
+        8 or 16 bits, or floating point in TIFF.
+
+    Returns
+    -------
+    Picture
+        Pixels in the depth and on the scale of the file.
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If it is not a whole, supported picture; the message names the file and the reason.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from deconv import io
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     io.write(f"{folder}/deep.png", np.full((4, 6), 40000, np.uint16))
+    ...     picture = io.read(f"{folder}/deep.png")
+    >>> picture.axes, picture.pixels.max()
+    ('YX', np.uint16(40000))
     """
     path = Path(path)
     if not path.is_file():
@@ -85,6 +105,19 @@ def write(
     Notes
     -----
     Only here are values rounded and clipped, where the depth is an integer one.
+
+    Examples
+    --------
+    An array is written on the scale and with the data of the picture it was made from:
+
+    >>> import tempfile, numpy as np
+    >>> from deconv import io
+    >>> original = io.Picture(np.full((4, 6), 100, np.uint8), "YX", description="dark")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     io.write(f"{folder}/twice.tif", 2.0 * original.pixels, like=original)
+    ...     twice = io.read(f"{folder}/twice.tif")
+    >>> int(twice.pixels.max()), twice.pixels.dtype.name, twice.description
+    (200, 'uint8', 'dark')
     """
     path = Path(path)
     kind = SUFFIXES.get(path.suffix.lower())
@@ -101,10 +134,31 @@ def write(
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary name beside `path` that becomes `path` at the end, or vanishes on an error.
 
+    Parameters
+    ----------
+    path : path
+        Where the file is to go.
+
+    Yields
+    ------
+    pathlib.Path
+        The name to write to.
+
     Raises
     ------
     FileNotFoundError
         If the folder of `path` does not exist.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from deconv.io import atomic
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic(f"{folder}/notes.txt") as path:
+    ...         _ = path.write_text("done")
+    ...     [found.name for found in Path(folder).iterdir()]
+    ['notes.txt']
     """
     path = Path(path)
     if not path.parent.is_dir():

@@ -45,7 +45,25 @@ class _Block:
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Uninitialised array of this shape and dtype, on a 64-byte boundary."""
+    """Uninitialised array of this shape and dtype, on a 64-byte boundary.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the array.
+    dtype : dtype
+        NumPy's.
+
+    Returns
+    -------
+    ndarray
+
+    Examples
+    --------
+    >>> from deconv import fft
+    >>> fft.empty((3, 5), "float32").ctypes.data % 64
+    0
+    """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
@@ -63,5 +81,11 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def release_memory() -> None:
-    """Give the memory kept for further arrays, 128 MiB at most, back to the system."""
+    """Give the memory kept for further arrays, 128 MiB at most, back to the system.
+
+    Examples
+    --------
+    >>> from deconv import fft
+    >>> fft.release_memory()
+    """
     _store.clear()

@@ -48,6 +48,12 @@ class Parameter:
         What a choice is made of; a "float" may take these words too.
     default : object
         The function's own, filled in by `register`; None means found from the data.
+
+    Examples
+    --------
+    >>> from deconv.methods import Parameter
+    >>> Parameter("n_iter", "Iterations.", "int", low=1, high=500).range
+    'int 1..500'
     """
 
     name: str
@@ -131,6 +137,13 @@ class Method:
     display : bool
         Whether it is made for pictures as they are shown, not for their light: the command line
         then leaves photographs as they are stored.
+
+    Examples
+    --------
+    >>> from deconv import methods
+    >>> wiener = methods.get("wiener")
+    >>> wiener.needs_psf, [parameter.name for parameter in wiener.parameters][:1]
+    (True, ['spectrum'])
     """
 
     name: str
@@ -182,10 +195,31 @@ _registry: dict[str, Method] = {}
 def register(method: Method) -> Method:
     """Add a method, with the defaults of its function.
 
+    Parameters
+    ----------
+    method : Method
+        What to add.
+
+    Returns
+    -------
+    Method
+        As it was registered: the defaults of its parameters are those of its function.
+
     Raises
     ------
     ValueError
         If its name is taken, or its function lacks one of the parameters it lists.
+
+    Examples
+    --------
+    >>> from scipy.ndimage import median_filter
+    >>> from deconv import methods
+    >>> def median(image, *, size=3, **frame):
+    ...     return median_filter(image, size)
+    >>> size = methods.Parameter("size", "Side of the window, in pixels.", "int", low=1)
+    >>> added = methods.register(methods.Method("median", median, "", False, parameters=(size,)))
+    >>> added.parameters[0].default
+    3
     """
     if method.name in _registry:
         raise ValueError(f"a method {method.name!r} is registered already")
@@ -203,6 +237,29 @@ def get(name: str) -> Method:
     """The method of this name; an unknown one is a ValueError that offers the nearest.
 
     Installed extensions are only looked at when the name is not one of ours.
+
+    Parameters
+    ----------
+    name : str
+        As users call it.
+
+    Returns
+    -------
+    Method
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> from deconv import methods
+    >>> methods.get("tv").function.__name__
+    'tv'
+    >>> methods.get("weiner")
+    Traceback (most recent call last):
+    ValueError: method='weiner' is not known; did you mean 'wiener'? Options: ...
     """
     if name not in _registry:
         _load_extensions()
@@ -210,7 +267,18 @@ def get(name: str) -> Method:
 
 
 def all() -> tuple[Method, ...]:
-    """Every method, our own first, then those of installed extensions."""
+    """Every method, our own first, then those of installed extensions.
+
+    Returns
+    -------
+    tuple of Method
+
+    Examples
+    --------
+    >>> from deconv import methods
+    >>> [method.name for method in methods.all() if method.needs_psf][:2]
+    ['wiener', 'richardson_lucy']
+    """
     _load_extensions()
     return tuple(_registry.values())
 

@@ -41,6 +41,10 @@ def psnr(x_true: Array, x: Array, *, data_range: float | None = None) -> float:
     data_range : float, optional
         The peak; 1 or 255 is usual. Default: maximum minus minimum of `x_true`.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     TypeError, ValueError
@@ -48,6 +52,7 @@ def psnr(x_true: Array, x: Array, *, data_range: float | None = None) -> float:
 
     Examples
     --------
+    >>> from deconv.metrics import psnr
     >>> round(psnr([0.0, 0.5, 1.0], [0.1, 0.4, 1.1]), 3)
     20.0
     """
@@ -81,10 +86,27 @@ def ssim(
     channel_axis : int, optional
         Axis of the colours, which are scored one by one. All other axes are spatial.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     TypeError, ValueError
         As in `psnr`, and for a picture smaller than the window.
+
+    References
+    ----------
+    Wang, Bovik, Sheikh and Simoncelli (2004), "Image quality assessment: from error visibility to
+    structural similarity", IEEE TIP 13.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.metrics import ssim
+    >>> scene = np.random.default_rng(0).random((32, 32))
+    >>> round(ssim(scene, scene), 3), ssim(scene, scene.T) < 0.5
+    (1.0, True)
     """
     from skimage.metrics import structural_similarity
 
@@ -134,6 +156,10 @@ def aligned_psnr(
     data_range : float, optional
         The peak. Default: maximum minus minimum of the whole `x_true`.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     TypeError, ValueError
@@ -141,6 +167,8 @@ def aligned_psnr(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.metrics import aligned_psnr, psnr
     >>> scene = np.random.default_rng(0).random((48, 48))
     >>> off = np.roll(scene, 2, axis=0) + 0.01
     >>> round(psnr(scene, off, data_range=1)), round(aligned_psnr(scene, off, data_range=1))
@@ -164,12 +192,31 @@ def aligned_ssim(
     """Structural similarity at the best shift, for blind restorations.
 
     `ssim` of the pair that `align` returns: the shift has the least sum of squared differences, not
-    the largest similarity. Parameters as in `aligned_psnr`.
+    the largest similarity.
+
+    Parameters
+    ----------
+    x_true, x, reach, step, crop, data_range, channel_axis
+        As in `aligned_psnr`.
+
+    Returns
+    -------
+    float
+        At most 1.
 
     Raises
     ------
     TypeError, ValueError
         As in `align` and `ssim`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.metrics import aligned_ssim, ssim
+    >>> scene = np.random.default_rng(0).random((48, 48))
+    >>> off = np.roll(scene, 2, axis=0)
+    >>> ssim(scene, off) < 0.5, round(aligned_ssim(scene, off), 3)
+    (True, 1.0)
     """
     data_range = _data_range(finite(x_true, "x_true"), data_range)
     found = align(x_true, x, reach=reach, step=step, crop=crop, channel_axis=channel_axis)
@@ -208,6 +255,20 @@ def error_ratio(
     ------
     TypeError, ValueError
         As in `align`.
+
+    References
+    ----------
+    Levin, Weiss, Durand and Freeman (2009), "Understanding and evaluating blind deconvolution
+    algorithms", CVPR.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.metrics import error_ratio
+    >>> scene = np.random.default_rng(0).random((48, 48))
+    >>> noise = np.random.default_rng(1).normal(0, 0.01, scene.shape)
+    >>> round(error_ratio(scene, scene + 2 * noise, scene + noise), 3)
+    4.0
     """
     pair(x_true, x_known, "x_true", "x_known")
     error, known = (
@@ -230,6 +291,11 @@ def success_rate(ratios: Any, limit: float = 2.0) -> float:
         Largest ratio that counts as a success, above 0. Beyond 2, restorations look wrong (Levin
         et al. 2009); name the limit beside the figure.
 
+    Returns
+    -------
+    float
+        On [0, 1].
+
     Raises
     ------
     TypeError, ValueError
@@ -237,6 +303,7 @@ def success_rate(ratios: Any, limit: float = 2.0) -> float:
 
     Examples
     --------
+    >>> from deconv.metrics import success_rate
     >>> success_rate([1.1, 2.0, 3.7, None])
     0.5
     """
@@ -266,13 +333,23 @@ def i_divergence(y: Array, prediction: Array, *, weights: Array | None = None) -
     weights : array, optional
         Non-negative, broadcast against `y`.
 
+    Returns
+    -------
+    float
+        At least 0.
+
     Raises
     ------
     TypeError, ValueError
         For different shapes, negative or infinite values, or NaN in `prediction`.
 
+    References
+    ----------
+    Csiszar (1991), "Why least squares and maximum entropy?", Ann. Stat. 19.
+
     Examples
     --------
+    >>> from deconv.metrics import i_divergence
     >>> i_divergence([0.0, 2.0], [1.0, 2.0])
     1.0
     """

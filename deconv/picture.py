@@ -35,6 +35,19 @@ class Picture:
         A TIFF file's image description (ImageJ and OME keep their metadata there).
     kind : str or None
         "PNG", "JPEG" or "TIFF" for a picture that was read from a file.
+
+    Raises
+    ------
+    ValueError
+        If `axes` does not describe the pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.io import Picture
+    >>> picture = Picture(np.zeros((4, 6, 3), np.uint16), "YXS")
+    >>> picture.white, picture.colour
+    (65535.0, True)
     """
 
     pixels: np.ndarray
@@ -82,6 +95,20 @@ def to_linear(encoded: np.ndarray) -> np.ndarray:
 
     Negative values follow the curve's odd continuation, so that nothing is clipped.
 
+    Parameters
+    ----------
+    encoded : ndarray
+        Of any shape, white at 1.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.io import to_linear
     >>> to_linear(np.array([0.0, 0.5, 1.0])).round(3).tolist()
     [0.0, 0.214, 1.0]
     """
@@ -94,6 +121,20 @@ def to_linear(encoded: np.ndarray) -> np.ndarray:
 def from_linear(light: np.ndarray) -> np.ndarray:
     """The sRGB values that `to_linear` takes to `light`.
 
+    Parameters
+    ----------
+    light : ndarray
+        Of any shape, white at 1.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.io import from_linear, to_linear
     >>> from_linear(to_linear(np.array([-0.1, 0.02, 0.7]))).round(12).tolist()
     [-0.1, 0.02, 0.7]
     """

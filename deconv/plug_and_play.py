@@ -78,6 +78,20 @@ def plug_and_play(
     ----------
     Venkatakrishnan, Bouman and Wohlberg (2013); Zhang et al. (2021), "Plug-and-play image
     restoration with deep denoiser prior", IEEE Trans. Pattern Anal. Mach. Intell. 44 (schedule).
+
+    Examples
+    --------
+    Any function that removes noise serves as a prior:
+
+    >>> import deconv
+    >>> from scipy.ndimage import median_filter
+    >>> from skimage import data
+    >>> scene = data.camera()[100:164, 100:164] / 255
+    >>> A = deconv.Blur(deconv.psf.gaussian(1.5), scene.shape, boundary="periodic")
+    >>> blurred = deconv.noise.simulate(A(scene), sigma=0.01, rng=0)
+    >>> restored = deconv.plug_and_play(blurred, A, lambda v, sigma: median_filter(v, 3))
+    >>> deconv.metrics.psnr(scene, restored) > deconv.metrics.psnr(scene, blurred)
+    True
     """
     deringing = number(deringing, "deringing", low=0, high=1)
     whole(n_iter, "n_iter", low=1)

@@ -48,7 +48,25 @@ class Prior(Protocol):
 
 
 class GradientPrior(ABC):
-    """A penalty of the gradient v, shape (ndim, ..., *spatial), that shrinks it."""
+    """A penalty of the gradient v, shape ``(ndim, ..., *spatial)``, that shrinks it.
+
+    References
+    ----------
+    Combettes and Wajs (2005), "Signal recovery by proximal forward-backward splitting",
+    Multiscale Model. Simul. 4 (proximity operators).
+
+    Examples
+    --------
+    A prior of one's own needs its `factor`, here the one of a squared gradient:
+
+    >>> import numpy as np
+    >>> from deconv.priors import GradientPrior
+    >>> class Smooth(GradientPrior):
+    ...     def factor(self, v, step):
+    ...         return 1 / (1 + 2 * step)
+    >>> Smooth().prox(np.array([3.0, 6.0]), 1.0)
+    array([1., 2.])
+    """
 
     acts_on: ClassVar[str] = "gradient"
 
@@ -67,6 +85,24 @@ class TotalVariation(GradientPrior):
 
     With `vectorial`, one length over the axis before the spatial ones too, so that edges of all
     colours meet (Blomgren and Chan 1998).
+
+    Parameters
+    ----------
+    vectorial : bool
+        Whether the axis before the spatial ones holds colours that share their edges.
+
+    References
+    ----------
+    Rudin, Osher and Fatemi (1992), Physica D 60; Blomgren and Chan (1998), IEEE TIP 7 (colour).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.priors import TotalVariation
+    >>> gradient = np.array([[3.0, 0.1], [4.0, 0.1]])
+    >>> TotalVariation().prox(gradient, 1.0)
+    array([[2.4, 0. ],
+           [3.2, 0. ]])
     """
 
     vectorial: bool = False
@@ -86,7 +122,25 @@ class TotalVariation(GradientPrior):
 
 @dataclass(frozen=True)
 class L0Gradient(GradientPrior):
-    """Number of pixels whose gradient is not 0 (Xu, Lu, Xu and Jia 2011), over all colours."""
+    """Number of pixels whose gradient is not 0 (Xu, Lu, Xu and Jia 2011), over all colours.
+
+    Parameters
+    ----------
+    vectorial : bool
+        Whether the axis before the spatial ones holds colours that share their edges.
+
+    References
+    ----------
+    Xu, Lu, Xu and Jia (2011), "Image smoothing via L0 gradient minimization", ACM TOG 30.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.priors import L0Gradient
+    >>> L0Gradient().prox(np.array([[3.0, 1.0], [4.0, 0.5]]), 1.0)
+    array([[3., 0.],
+           [4., 0.]])
+    """
 
     vectorial: bool = False
 
@@ -105,6 +159,27 @@ class HyperLaplacian(GradientPrior):
     """``sum |∂x|^p`` over all derivatives, 0 < p <= 1 (Krishnan and Fergus 2009).
 
     Sharp pictures have p of 0.5 to 0.8; 1 is anisotropic total variation.
+
+    Parameters
+    ----------
+    p : float
+        The power, above 0 and at most 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `p` is outside.
+
+    References
+    ----------
+    Krishnan and Fergus (2009), "Fast image deconvolution using hyper-Laplacian priors", NIPS 22.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.priors import HyperLaplacian
+    >>> HyperLaplacian(0.5).prox(np.array([[0.5, 1.0, 9.0]]), 1.0).round(2)
+    array([[0.  , 0.  , 8.83]])
     """
 
     p: float = 2 / 3
@@ -215,7 +290,25 @@ def _looked_up(
 
 @dataclass(frozen=True)
 class Box:
-    """Values within [low, high]; ``Box(0)`` is positivity."""
+    """Values within [low, high]; ``Box(0)`` is positivity.
+
+    Parameters
+    ----------
+    low, high : float
+        The ends, infinite where there is none.
+
+    Raises
+    ------
+    ValueError
+        If `low` is not below `high`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.priors import Box
+    >>> Box(0, 1).prox(np.array([-0.5, 0.5, 1.5]))
+    array([0. , 0.5, 1. ])
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -245,6 +338,23 @@ class Denoiser:
 
     Where a denoiser is the best guess under white noise of deviation sigma, it is the prox of an
     unknown prior with ``step = sigma²`` (Venkatakrishnan et al. 2013).
+
+    Parameters
+    ----------
+    denoise : callable
+        ``denoise(v, sigma)``, with a result of the shape of `v`.
+
+    References
+    ----------
+    Venkatakrishnan, Bouman and Wohlberg (2013), "Plug-and-play priors for model based
+    reconstruction", GlobalSIP.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv.priors import Denoiser
+    >>> Denoiser(lambda v, sigma: v.clip(sigma)).prox(np.array([0.0, 1.0]), 0.25)
+    array([0.5, 1. ])
     """
 
     denoise: Callable[[Array, float], Array]

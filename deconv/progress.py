@@ -36,6 +36,22 @@ class State:
     image : array
         The restored image so far, computed when first asked for, which must be inside the callback:
         the solver then goes on in the same memory. A later first access is a RuntimeError.
+    make_image, make_objective : callable
+        What `image` and `objective` call.
+
+    Examples
+    --------
+    A callback looks at what it wants, and may end the solver:
+
+    >>> import numpy as np, deconv
+    >>> def at_most_three(state):
+    ...     if state.iteration == 3:
+    ...         raise StopIteration
+    >>> history = deconv.progress.History()
+    >>> both = lambda state: (history(state), at_most_three(state))
+    >>> _ = deconv.tv(np.eye(16), deconv.psf.gaussian(1.0), callback=both)
+    >>> history.iterations
+    [1, 2, 3]
     """
 
     iteration: int
@@ -65,6 +81,28 @@ def report(
 
     `finish` turns the solver's own x into the user's image, and runs only if that is asked for. The
     objective may be a number, or a function that is called only if it is asked for.
+
+    Parameters
+    ----------
+    callback : callable or None
+        The user's, ``callback(state)``; it may raise StopIteration.
+    n_iter : int or None
+        Iterations asked for, if that is known.
+    finish : callable
+        Turns the solver's x into the user's image.
+
+    Returns
+    -------
+    callable or None
+        ``tell(iteration, x, objective=None, stopped=None)``; None without a callback.
+
+    Examples
+    --------
+    >>> from deconv.progress import report
+    >>> tell = report(lambda state: print(state.iteration, state.image), 2, finish=abs)
+    >>> tell(1, -3.0)
+    1 3.0
+    False
     """
     if callback is None:
         return None
@@ -119,6 +157,7 @@ class History:
     Examples
     --------
     >>> import numpy as np, deconv
+    >>> from deconv.progress import History
     >>> history = History()
     >>> step = np.repeat([0.0, 1.0], 32)
     >>> _ = deconv.tv(step, deconv.psf.gaussian(2, ndim=1), lam=1e-3, callback=history)

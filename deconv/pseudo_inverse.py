@@ -64,6 +64,14 @@ class FilterBank:
     window_error, rank_error : float
         Share of the whole inverse's energy that the window leaves out, and of the windowed one's
         that the rank does.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> import deconv
+    >>> bank = deconv.pseudo_inverse(deconv.psf.gaussian(1.5), rank=4, size=41)
+    >>> bank.rank, bank.size, bank(data.camera() / 255).shape
+    (4, 41, (512, 512))
     """
 
     columns: np.ndarray
@@ -178,6 +186,12 @@ def pseudo_inverse(
     FilterBank
         Callable on frames; filters in float64, or float32 for a psf of that type.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For a psf that is none or has not two axes, an `snr` that is not above 0, an unknown
+        `spectrum`, a `rank` below 1, or a `size` that is even.
+
     References
     ----------
     Xu, Ren, Liu and Jia (2014), "Deep convolutional neural network for image deconvolution", NIPS
@@ -186,6 +200,7 @@ def pseudo_inverse(
     Examples
     --------
     >>> import deconv
+    >>> from deconv import pseudo_inverse
     >>> bank = pseudo_inverse(deconv.psf.gaussian(1.5), rank=4, size=41)
     >>> bank.rows.shape, bank.error < 1e-3
     ((4, 41), True)

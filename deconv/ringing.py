@@ -50,10 +50,25 @@ def suppress(
     array
         With the shape, namespace and floating dtype of `sharp`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For two pictures of different shapes, a negative `strength`, or a width that is not above 0.
+
     References
     ----------
     Pan, Hu, Su and Yang (2014), "Deblurring text images via L0-regularized intensity and gradient
     prior", CVPR (section 3.4).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv import ringing
+    >>> edge = np.kron([[0.0, 1.0]], np.ones((32, 16)))
+    >>> waves = edge + 0.2 * np.cos(np.arange(32) / 3)
+    >>> clean = ringing.suppress(waves, edge)
+    >>> bool(np.abs(clean - edge).mean() < np.abs(waves - edge).mean() / 2)
+    True
     """
     sharp, smooth = floating(sharp, "sharp"), floating(smooth, "smooth")
     if tuple(sharp.shape) != tuple(smooth.shape):

@@ -29,13 +29,22 @@ def psf_similarity(a: Array, b: Array, *, parts: int = 1) -> float:
         where its psf is centred, so an estimated one may lie parts of a pixel off: 4 compares it as
         `align` compares pictures. Between pixels, psfs are interpolated by their spectra.
 
+    Returns
+    -------
+    float
+
     Raises
     ------
     TypeError, ValueError
         For different numbers of axes, NaN or infinite values, or a psf that is zero everywhere.
 
+    References
+    ----------
+    Hu and Yang (2012), "Good regions to deblur", ECCV (equation 4).
+
     Examples
     --------
+    >>> from deconv.metrics import psf_similarity
     >>> round(psf_similarity([[0, 1, 2]], [[1, 2, 0, 0]]), 12)
     1.0
     """

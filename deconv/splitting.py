@@ -23,7 +23,31 @@ CANCELLED = "stopped by the callback"
 
 
 class Solution(NamedTuple):
-    """Domain image, iterations taken, its last relative change, and why the loop ended."""
+    """Domain image, iterations taken, its last relative change, and why the loop ended.
+
+    Attributes
+    ----------
+    image : array, ``(..., *A.domain)``
+        The last picture, on the domain of the operator.
+    n_iter : int
+        Iterations taken.
+    change : float
+        What the last one changed, rms, relative to the picture's standard deviation.
+    stopped : str
+        Why the loop ended, as a sentence.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> from deconv.fidelity import Fidelity
+    >>> from deconv.priors import TotalVariation
+    >>> from deconv.splitting import Term, admm
+    >>> A = deconv.Blur([0.25, 0.5, 0.25], (32,), boundary="periodic")
+    >>> y = A(np.repeat([0.0, 1.0], 16))
+    >>> solution = admm(Fidelity(A, y), [Term(TotalVariation(), 1e-3, 0.1)], n_iter=3, tol=0)
+    >>> solution.image.shape, solution.n_iter
+    ((32,), 3)
+    """
 
     image: Array
     n_iter: int
@@ -65,6 +89,30 @@ def admm(
         First picture; the smoothly continued data if not given.
     tell : callable, optional
         ``tell(iteration, x, objective, stopped)`` of `deconv.progress.report`; true ends the loop.
+
+    Returns
+    -------
+    Solution
+
+    References
+    ----------
+    Boyd, Parikh, Chu, Peleato and Eckstein (2011), "Distributed optimization and statistical
+    learning via the alternating direction method of multipliers", Found. Trends Mach. Learn. 3;
+    Almeida and Figueiredo (2013), "Deconvolving images with unknown boundaries using the
+    alternating direction method of multipliers", IEEE TIP 22.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> from deconv.fidelity import Fidelity
+    >>> from deconv.priors import Box, TotalVariation
+    >>> from deconv.splitting import Term, admm
+    >>> scene = np.repeat([0.0, 1.0, 0.0], 16)
+    >>> A = deconv.Blur(deconv.psf.gaussian(2.0, ndim=1), scene.shape, boundary="periodic")
+    >>> terms = [Term(TotalVariation(), 1e-3, 0.05), Term(Box(0, 1), None, 0.05)]
+    >>> x = admm(Fidelity(A, A(scene)), terms, n_iter=100, tol=0).image
+    >>> bool(np.abs(x - scene).mean() < np.abs(A(scene) - scene).mean() / 5)
+    True
     """
     loop = Loop(fidelity, terms, start, dual=True)
     A, x, whole = loop.A, loop.x, loop.whole
@@ -131,6 +179,28 @@ def hqs(
         Conjugate-gradient steps of a stage.
     tol : float
         Stop when a stage changes the picture by less than this, as in `admm`.
+
+    Returns
+    -------
+    Solution
+
+    References
+    ----------
+    Geman and Yang (1995), "Nonlinear image recovery with half-quadratic regularization", IEEE
+    TIP 4.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> from deconv.fidelity import Fidelity
+    >>> from deconv.priors import L0Gradient
+    >>> from deconv.splitting import Term, hqs
+    >>> scene = np.repeat([0.0, 1.0, 0.0], 16)
+    >>> A = deconv.Blur(deconv.psf.gaussian(1.0, ndim=1), scene.shape, boundary="periodic")
+    >>> term = Term(L0Gradient(), 1e-3, [1e-3 * 2**k for k in range(14)])
+    >>> x = hqs(Fidelity(A, A(scene)), [term]).image
+    >>> bool(np.abs(x - scene).mean() < np.abs(A(scene) - scene).mean() / 5)
+    True
     """
     loop = Loop(fidelity, terms, start, dual=False)
     A, x, whole = loop.A, loop.x, loop.whole

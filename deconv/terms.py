@@ -32,6 +32,23 @@ class Term(NamedTuple):
 
     Weight and penalty may be arrays over the leading axes, shaped to broadcast to images. Without a
     weight the prior is a constraint.
+
+    Attributes
+    ----------
+    prior : Prior
+        A prior of `deconv.priors`, or anything with its members.
+    lam : float, array or None
+        Weight in the objective.
+    rho : float, array or sequence of these
+        Penalty; for `deconv.splitting.hqs` one per stage.
+
+    Examples
+    --------
+    >>> from deconv.priors import Box, TotalVariation
+    >>> from deconv.splitting import Term
+    >>> smooth, positive = Term(TotalVariation(), 1e-3, 0.1), Term(Box(0), None, 0.2)
+    >>> positive.lam is None
+    True
     """
 
     prior: Prior

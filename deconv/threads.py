@@ -40,7 +40,18 @@ _pool: ThreadPoolExecutor | None = None
 
 
 def get_threads() -> int:
-    """Number of CPU threads used by FFTs and array passes."""
+    """Number of CPU threads used by FFTs and array passes.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from deconv import fft
+    >>> fft.get_threads() >= 1
+    True
+    """
     return _threads
 
 
@@ -50,10 +61,24 @@ def set_threads(n: int) -> None:
     The environment variable ``DECONV_THREADS`` sets the value at import; the default is the number
     of cores this process may run on.
 
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
     Raises
     ------
     ValueError
         If `n` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> from deconv import fft
+    >>> before = fft.get_threads()
+    >>> fft.set_threads(1)
+    >>> fft.get_threads()
+    1
+    >>> fft.set_threads(before)
     """
     global _threads
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:

@@ -43,6 +43,13 @@ class Grid:
         Where tiles begin along each axis.
     overlap : int
         Least number of pixels that neighbours share.
+
+    Examples
+    --------
+    >>> from deconv.tiles import Grid
+    >>> grid = Grid.over((500, 300), tile=200, overlap=20)
+    >>> grid.tile, len(grid)
+    ((180, 160), 6)
     """
 
     shape: tuple[int, ...]
@@ -159,7 +166,9 @@ def tiled(
 
     Examples
     --------
+    >>> import numpy as np
     >>> import deconv
+    >>> from deconv.tiles import tiled
     >>> psf = deconv.psf.gaussian(1.5)
     >>> image = np.random.default_rng(0).random((200, 300))
     >>> sharper = tiled(

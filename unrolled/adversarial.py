@@ -36,7 +36,21 @@ PENALTY = 10.0
 
 
 class Losses(NamedTuple):
-    """Scalars; the gradient of one is for the critic's parameters, of the other for pictures."""
+    """Scalars; the gradient of one is for the critic's parameters, of the other for pictures.
+
+    Attributes
+    ----------
+    critic, generator : tensor
+        What each makes small.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.adversarial import wasserstein
+    >>> losses = wasserstein(torch.tensor([2.0]), torch.tensor([0.5]))
+    >>> float(losses.critic), float(losses.generator)
+    (-1.5, -0.5)
+    """
 
     critic: Tensor
     generator: Tensor
@@ -46,13 +60,56 @@ def vanilla(real: Tensor, fake: Tensor) -> Losses:
     """Cross-entropy of telling them apart (Goodfellow et al. 2014, "Generative adversarial nets").
 
     The generator's is the one that does not saturate. The critic's is 2 ln 2 for logits of 0.
+
+    Parameters
+    ----------
+    real, fake : tensor
+        Logits, of any shape.
+
+    Returns
+    -------
+    Losses
+
+    References
+    ----------
+    Goodfellow et al. (2014), "Generative adversarial nets", NIPS.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.adversarial import vanilla
+    >>> losses = vanilla(torch.zeros(4), torch.zeros(4))
+    >>> round(float(losses.critic), 4), round(float(losses.generator), 4)
+    (1.3863, 0.6931)
     """
     real, fake = _logits(real, "real"), _logits(fake, "fake")
     return Losses(_cross_entropy(real, 1) + _cross_entropy(fake, 0), _cross_entropy(fake, 1))
 
 
 def least_squares(real: Tensor, fake: Tensor) -> Losses:
-    """Half the squared distance to 1 for real and 0 for fake (Mao et al. 2017, LSGAN)."""
+    """Half the squared distance to 1 for real and 0 for fake (Mao et al. 2017, LSGAN).
+
+    Parameters
+    ----------
+    real, fake : tensor
+        Logits, of any shape.
+
+    Returns
+    -------
+    Losses
+
+    References
+    ----------
+    Mao et al. (2017), "Least squares generative adversarial networks", ICCV.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.adversarial import least_squares
+    >>> losses = least_squares(torch.tensor([1.0]), torch.tensor([1.0]))
+    >>> float(losses.critic), float(losses.generator)
+    (0.5, 0.0)
+    """
     real, fake = _logits(real, "real"), _logits(fake, "fake")
     critic = ((real - 1).square().mean() + fake.square().mean()) / 2
     return Losses(critic, (fake - 1).square().mean() / 2)
@@ -62,6 +119,27 @@ def wasserstein(real: Tensor, fake: Tensor) -> Losses:
     """Difference of the mean scores (Arjovsky et al. 2017, "Wasserstein GAN").
 
     It means something for a critic of unit slope: add `gradient_penalty`.
+
+    Parameters
+    ----------
+    real, fake : tensor
+        Scores, of any shape.
+
+    Returns
+    -------
+    Losses
+
+    References
+    ----------
+    Arjovsky, Chintala and Bottou (2017), "Wasserstein generative adversarial networks", ICML.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.adversarial import wasserstein
+    >>> losses = wasserstein(torch.tensor([2.0]), torch.tensor([0.5]))
+    >>> float(losses.critic), float(losses.generator)
+    (-1.5, -0.5)
     """
     real, fake = _logits(real, "real"), _logits(fake, "fake")
     return Losses(fake.mean() - real.mean(), -fake.mean())
@@ -82,6 +160,10 @@ def relativistic_blur(real: Tensor, fake: Tensor, *, target: float | str = 0.5) 
         least, 2 ln 2, where all logits are the same. With "swap" that they are taken for each
         other, which has no least value: that is `relativistic_average`.
 
+    Returns
+    -------
+    Losses
+
     Raises
     ------
     TypeError, ValueError
@@ -91,6 +173,17 @@ def relativistic_blur(real: Tensor, fake: Tensor, *, target: float | str = 0.5) 
     ----------
     K. Zhang, W. Luo, Y. Zhong, L. Ma, B. Stenger, W. Liu and H. Li, "Deblurring by realistic
     blurring", CVPR 2020.
+
+    Examples
+    --------
+    The generator has reached its aim where all logits are the same:
+
+    >>> import torch
+    >>> from unrolled.adversarial import relativistic_blur
+    >>> same = relativistic_blur(torch.zeros(4), torch.zeros(4)).generator
+    >>> other = relativistic_blur(torch.ones(4), torch.zeros(4)).generator
+    >>> round(float(same), 4), bool(other > same)
+    (1.3863, True)
     """
     if target != "swap" and target != 0.5:
         raise ValueError(f"target={target!r}; expected 0.5 or 'swap'")
@@ -105,6 +198,28 @@ def relativistic_average(real: Tensor, fake: Tensor) -> Losses:
     """Cross-entropy of telling each from the mean of the others (Jolicoeur-Martineau 2019).
 
     The generator wants the critic's labels swapped. Both are sums of two means, not halved.
+
+    Parameters
+    ----------
+    real, fake : tensor
+        Logits, of any shape.
+
+    Returns
+    -------
+    Losses
+
+    References
+    ----------
+    Jolicoeur-Martineau (2019), "The relativistic discriminator: a key element missing from standard
+    GAN", ICLR.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.adversarial import relativistic_average
+    >>> losses = relativistic_average(torch.zeros(4), torch.zeros(4))
+    >>> round(float(losses.critic), 4), round(float(losses.generator), 4)
+    (1.3863, 1.3863)
     """
     return relativistic_blur(real, fake, target="swap")
 
@@ -142,6 +257,21 @@ def gradient_penalty(
         If the samples are not of one shape and of floating point, or have not one or more logits
         each; or if the critic has batch norms, by which the score of a sample depends on the others
         and has no slope of its own.
+
+    References
+    ----------
+    Gulrajani, Ahmed, Arjovsky, Dumoulin and Courville (2017), "Improved training of Wasserstein
+    GANs", NIPS.
+
+    Examples
+    --------
+    The sum over n pixels has a slope of the root of n everywhere:
+
+    >>> import torch
+    >>> from unrolled.adversarial import gradient_penalty
+    >>> real, fake = torch.rand(2, 4, 9)
+    >>> round(float(gradient_penalty(lambda x: x.sum(1, keepdim=True), real, fake)), 3)
+    4.0
     """
     _floats(real, "real")
     if not isinstance(fake, Tensor) or fake.shape != real.shape or real.ndim < 2:
@@ -187,6 +317,16 @@ class Adversary:
     ------
     TypeError, ValueError
         For an unknown loss or a negative penalty.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from unrolled.adversarial import Adversary
+    >>> adversary = Adversary(nn.AvgPool2d(4), "least-squares")
+    >>> real, fake = torch.rand(2, 2, 3, 8, 8)
+    >>> adversary.critic_loss(real, fake).shape, adversary.generator_loss(real, fake).shape
+    (torch.Size([]), torch.Size([]))
     """
 
     def __init__(
@@ -226,7 +366,28 @@ class Adversary:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """What is computed within sends no gradient to the module's parameters."""
+    """What is computed within sends no gradient to the module's parameters.
+
+    Parameters
+    ----------
+    module : Module
+        It may still send gradients to its input.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from unrolled.adversarial import frozen
+    >>> critic, x = nn.Linear(2, 1), torch.ones(1, 2, requires_grad=True)
+    >>> with frozen(critic):
+    ...     critic(x).sum().backward()
+    >>> x.grad is not None, critic.weight.grad is None
+    (True, True)
+    """
     trained = [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)

@@ -31,6 +31,8 @@ HELD = 20
 class BlurRun(TrainConfig):
     """Train a `BlurClassifier`; the result is ``blur.safetensors`` and its JSON in the run.
 
+    The other settings are those of `unrolled.loop.TrainConfig`.
+
     Parameters
     ----------
     data : path
@@ -39,6 +41,17 @@ class BlurRun(TrainConfig):
         The network.
     recipe : BlurRecipe
         The samples.
+
+    References
+    ----------
+    Li, Pan, Lai, Gao, Sang and Yang (2018), "Learning a discriminative prior for blind image
+    deblurring", CVPR.
+
+    Examples
+    --------
+    >>> from unrolled.blur_training import BlurRun
+    >>> BlurRun(steps=100).net.widths
+    (6, 16, 24, 32)
     """
 
     run: Path = Path("runs/blur")
@@ -54,7 +67,33 @@ class BlurRun(TrainConfig):
 
 
 def train_blur(config: BlurRun) -> nn.Module:
-    """The run of ``python -m unrolled.train blur``."""
+    """The run of ``python -m unrolled.train blur``.
+
+    Parameters
+    ----------
+    config : BlurRun
+        The run.
+
+    Returns
+    -------
+    BlurClassifier
+        With the averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder holds no picture that is large enough.
+
+    Examples
+    --------
+    A run is set up and started as in `unrolled.train.train_prior`; its settings are checked first.
+
+    >>> from pathlib import Path
+    >>> from unrolled.blur_training import BlurRun, train_blur
+    >>> train_blur(BlurRun(data=Path("none"), accelerator="cpu"))
+    Traceback (most recent call last):
+    FileNotFoundError: ...
+    """
     fabric = launched(config)
     seen, held = parted(load_pictures(config.data, least=config.recipe.side), HELD)
     average = train(

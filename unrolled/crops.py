@@ -29,10 +29,33 @@ def load_pictures(folder: str | Path, *, least: int = 96) -> list[Tensor]:
     Grey pictures get three equal channels; transparency is dropped. What has a side below `least`
     pixels, or is not of 8 bits, is left out.
 
+    Parameters
+    ----------
+    folder : path
+        Searched with all below.
+    least : int
+        Shortest side in pixels.
+
+    Returns
+    -------
+    list of tensor
+        At least one.
+
     Raises
     ------
     FileNotFoundError
         If there is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skimage import data
+    >>> from deconv import io
+    >>> from unrolled.crops import load_pictures
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     io.write(f"{folder}/coins.png", data.coins())
+    ...     [tuple(picture.shape) for picture in load_pictures(folder)]
+    [(3, 303, 384)]
     """
     from skimage import io
 

@@ -97,6 +97,7 @@ def restore(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from unrolled.models.nafnet import NAFNet
     >>> image = np.random.default_rng(0).integers(0, 4096, (40, 50), np.uint16)
     >>> restored = NAFNet.preset("small").restore(image)
@@ -150,7 +151,17 @@ def restore(
 
 
 class Restorer:
-    """Gives an end-to-end network of pictures (N, C, H, W) on [0, 1] its ``restore(image)``."""
+    """Gives an end-to-end network of pictures (N, C, H, W) on [0, 1] its ``restore(image)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> class Same(Restorer, torch.nn.Module):
+    ...     def forward(self, x):
+    ...         return x
+    >>> Same().restore(np.eye(4)).shape
+    (4, 4)
+    """
 
     restore = restore
 

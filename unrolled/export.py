@@ -67,6 +67,14 @@ def export_prior(
         If the model has no such prior.
     ValueError
         If the suffix is another, or `size` is not of such multiples.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from unrolled import ResUNet, export_prior
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_prior(ResUNet(1, (4, 4), blocks=1), f"{folder}/denoiser.pt2").name
+    'denoiser.pt2'
     """
     path = Path(path)
     suffix = choose(path.suffix.lower(), (".onnx", ".pt2"), "suffix")

@@ -29,6 +29,24 @@ class ClassifierFeatures(nn.Module):
 
     Mean and contrast around each place are taken off first, as the classifier does: these features
     tell a sharp edge from a soft one, and say nothing of brightness or colour.
+
+    Parameters
+    ----------
+    net : BlurClassifier
+        It is frozen.
+
+    References
+    ----------
+    Li, Pan, Lai, Gao, Sang and Yang (2018), "Learning a discriminative prior for blind image
+    deblurring", CVPR.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled import BlurClassifier
+    >>> from unrolled.features import ClassifierFeatures
+    >>> ClassifierFeatures(BlurClassifier())(torch.rand(2, 1, 32, 48)).shape
+    torch.Size([2, 32, 4, 6])
     """
 
     def __init__(self, net: BlurClassifier) -> None:
@@ -53,7 +71,20 @@ class ClassifierFeatures(nn.Module):
 
 
 class VGGFeatures(nn.Module):
-    """The layers of VGG19 up to conv3_3, before its ReLU (Simonyan and Zisserman 2015)."""
+    """The layers of VGG19 up to conv3_3, before its ReLU (Simonyan and Zisserman 2015).
+
+    References
+    ----------
+    Simonyan and Zisserman (2015), "Very deep convolutional networks for large-scale image
+    recognition", ICLR.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.features import VGGFeatures
+    >>> VGGFeatures()(torch.rand(1, 3, 16, 24)).shape
+    torch.Size([1, 256, 4, 6])
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,8 +115,14 @@ def classifier_features(name_or_path: str | PathLike[str] = "blur-classifier") -
     name_or_path : str or path
         As of `BlurClassifier.from_pretrained`, whose errors are raised.
 
+    Returns
+    -------
+    ClassifierFeatures
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.features import classifier_features
     >>> classifier_features()(torch.rand(2, 3, 64, 48)).shape
     torch.Size([2, 32, 8, 6])
     """
@@ -101,12 +138,23 @@ def vgg19_features(path: str | PathLike[str]) -> nn.Module:
         A ``.safetensors`` file of VGG19 as torchvision names its tensors, "features.0.weight" and
         so on. Only those that are needed are read.
 
+    Returns
+    -------
+    VGGFeatures
+
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
         If it is no safetensors file, or its tensors are not those of VGG19, or not finite.
+
+    Examples
+    --------
+    >>> from unrolled.features import vgg19_features
+    >>> vgg19_features("vgg19.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     path = Path(path)
     with torch.random.fork_rng(devices=[]):

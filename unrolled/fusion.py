@@ -57,6 +57,13 @@ class FusionConfig:
         Power of the gradients in the prior of the restorations.
     widths, blocks
         Of the network, a `ResUNet`.
+
+    Examples
+    --------
+    >>> from unrolled import MultiLambdaFusion
+    >>> from unrolled.fusion import FusionConfig
+    >>> MultiLambdaFusion(FusionConfig(factors=(0.2, 1.0), widths=(8, 8))).unet.outputs
+    3
     """
 
     factors: tuple[float, ...] = (0.04, 0.2, 1.0, 5.0)
@@ -75,9 +82,21 @@ class MultiLambdaFusion(nn.Module):
     leaves. The network says for each pixel how far each restoration is to be trusted, and what to
     add to their mean.
 
+    Parameters
+    ----------
+    config : FusionConfig, optional
+        Its size and its weights.
+
+    Raises
+    ------
+    ValueError
+        If `config` has no factors, or one of them or its weight is not above 0.
+
     Examples
     --------
+    >>> import torch
     >>> from deconv.operators import Blur
+    >>> from unrolled import MultiLambdaFusion
     >>> net = MultiLambdaFusion()
     >>> A = Blur(torch.ones(1, 1, 5, 5) / 25, (32, 40))
     >>> y = torch.rand(2, 1, 32, 40)
@@ -279,7 +298,26 @@ class MultiLambdaFusion(nn.Module):
 
 
 def trusted_weight(trust: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
-    """The geometric mean of the factors under the trust (..., K, Y, X): one map to look at."""
+    """The geometric mean of the factors under the trust (..., K, Y, X): one map to look at.
+
+    Parameters
+    ----------
+    trust : ndarray (..., K, Y, X)
+        How far each restoration is trusted, summing to 1 over K.
+    factors : tuple of K float
+        Their weights, above 0.
+
+    Returns
+    -------
+    ndarray (..., Y, X)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled.fusion import trusted_weight
+    >>> trusted_weight(np.array([0.5, 0.5]).reshape(2, 1, 1), (1.0, 4.0)).round(6)
+    array([[2.]])
+    """
     logs = np.log(np.asarray(factors, float)).reshape(-1, 1, 1)
     result: np.ndarray = np.exp((trust * logs).sum(axis=-3))
     return result

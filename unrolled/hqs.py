@@ -56,6 +56,17 @@ class HQSConfig:
         the plain outputs of USRNet.
     coverage : bool
         Whether the prior is told, by its noise map, where the picture was not observed.
+
+    References
+    ----------
+    Zhang, Van Gool and Timofte (2020), "Deep unfolding network for image super-resolution", CVPR.
+
+    Examples
+    --------
+    >>> from unrolled import HQSConfig, HQSNet
+    >>> net = HQSNet(HQSConfig(channels=3, widths=(8, 16), iterations=2))
+    >>> net.config.iterations, len(net.prior.down)
+    (2, 1)
     """
 
     channels: int = 1
@@ -91,6 +102,25 @@ class HyperParameterNet(nn.Module):
     With `schedule` the outputs are factors that start at 1 on the schedule of DPIR (Zhang et al.
     2021): beta falls geometrically from 49/255 to the noise's level and alpha is
     ``0.23 sigma^2 / beta^2``.
+
+    Parameters
+    ----------
+    iterations : int
+        Of the network that it serves.
+    hidden : int
+        Width of its layers.
+    schedule : bool
+        Whether the outputs are factors on the schedule of DPIR.
+
+    Examples
+    --------
+    Untrained, beta falls to the level of the noise:
+
+    >>> import torch
+    >>> from unrolled import HyperParameterNet
+    >>> alpha, beta = HyperParameterNet(3)(torch.tensor([0.02]))
+    >>> [round(level, 3) for level in beta[0].tolist()]
+    [0.192, 0.062, 0.02]
     """
 
     def __init__(self, iterations: int, hidden: int = 64, *, schedule: bool = True) -> None:
@@ -123,9 +153,20 @@ class HyperParameterNet(nn.Module):
 class HQSNet(nn.Module):
     """Half-quadratic splitting with a learned prior, for any psf, noise level and frame.
 
+    Parameters
+    ----------
+    config : HQSConfig, optional
+        Its size; the preset "tiny" if not given.
+
+    References
+    ----------
+    Zhang, Van Gool and Timofte (2020), "Deep unfolding network for image super-resolution", CVPR.
+
     Examples
     --------
+    >>> import torch
     >>> from deconv.operators import Blur
+    >>> from unrolled import HQSNet
     >>> net = HQSNet.preset("tiny")
     >>> A = Blur(torch.ones(1, 1, 5, 5) / 25, (32, 40))
     >>> y = torch.rand(2, 1, 32, 40)

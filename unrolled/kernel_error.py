@@ -44,8 +44,15 @@ class PsfError:
     strength : (float, float)
         Range of the factor on all of these.
 
+    Raises
+    ------
+    ValueError
+        If an amount is outside [0, 1), or `strength` is no range in [0, 1].
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled import PsfError
     >>> psf = torch.zeros(9, 9)
     >>> psf[4, 2:7] = 0.2
     >>> wrong = PsfError()(psf, torch.Generator().manual_seed(0))

@@ -30,6 +30,19 @@ class LearnedBlur:
     References
     ----------
     K. Zhang et al., "Deblurring by realistic blurring", CVPR 2020.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skimage import data
+    >>> from unrolled.learned_blur import LearnedBlur
+    >>> from unrolled.models.dbgan import BGAN
+    >>> from unrolled.nonuniform import NonUniform, NonUniformRecipe
+    >>> picture = torch.tensor(data.astronaut()[:160, :160]).permute(2, 0, 1)
+    >>> sharp = NonUniform([picture], NonUniformRecipe(side=64, reach=(3.0, 12.0)))
+    >>> blurrer = BGAN.preset("small", width=8, growth=4, blocks=1)
+    >>> LearnedBlur(sharp, blurrer).batch(0, range(2)).blurred.shape
+    torch.Size([2, 3, 64, 64])
     """
 
     def __init__(self, samples: Any, blurrer: nn.Module) -> None:

@@ -57,6 +57,12 @@ class TrainConfig:
         Of Fabric.
     threads : int
         CPU threads of a process; 0 leaves it to torch.
+
+    Examples
+    --------
+    >>> from unrolled.loop import TrainConfig
+    >>> TrainConfig(steps=100, lr=1e-4).batch
+    4
     """
 
     run: Path = Path("runs/hqs")
@@ -100,6 +106,15 @@ class Rival:
         Its steps for one of the first network, all of them on the same batch.
     lr : float
         Its highest learning rate; it falls as the other's does.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from unrolled.loop import Rival
+    >>> critic = nn.Linear(1, 1)
+    >>> rival = Rival(critic, lambda c, batch, fake: c(fake).mean(), lambda net, batch: net(batch))
+    >>> rival.turns
+    1
     """
 
     model: nn.Module
@@ -110,7 +125,26 @@ class Rival:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Factor on ``config.lr`` at `step`: a linear warm-up, then a cosine to 0.01."""
+    """Factor on ``config.lr`` at `step`: a linear warm-up, then a cosine to 0.01.
+
+    Parameters
+    ----------
+    step : int
+        From 0.
+    config : TrainConfig
+        The run.
+
+    Returns
+    -------
+    float
+        In (0, 1].
+
+    Examples
+    --------
+    >>> config = TrainConfig(steps=100, warmup=10)
+    >>> [round(learning_rate(step, config), 2) for step in (0, 10, 55, 100)]
+    [0.1, 1.0, 0.51, 0.01]
+    """
     if step < config.warmup:
         return (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -146,12 +180,36 @@ def train(
     rival : Rival, optional
         A critic, which takes its turns before each step of `model`; its loss is logged as "rival".
 
+    Returns
+    -------
+    module
+        A copy of `model` with the averaged weights.
+
     Raises
     ------
     ValueError
         If the batch cannot be shared out evenly, or the folder holds the state of another network.
     FloatingPointError
         If a loss or its gradient is not finite; the state last saved is from before.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from torch import nn
+    >>> from unrolled.loop import TrainConfig, train
+    >>> class Halves:
+    ...     def batch(self, step, indices):
+    ...         x = torch.rand(len(indices), 1, generator=torch.Generator().manual_seed(step))
+    ...         return x, x / 2
+    >>> def loss(model, batch):
+    ...     return (model(batch[0]) - batch[1]).abs().mean()
+    >>> options = {"steps": 100, "warmup": 1, "lr": 0.05, "mixed": False, "accelerator": "cpu"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net = train(nn.Linear(1, 1), Halves(), loss, TrainConfig(Path(folder), **options))
+    >>> abs(net(torch.ones(1, 1)).item() - 0.5) < 0.2
+    True
     """
     fabric = fabric or launched(config)
     world, rank = fabric.world_size, fabric.global_rank
@@ -260,7 +318,22 @@ def _mixed(model: nn.Module, enabled: bool) -> torch.autocast:
 
 
 def launched(config: TrainConfig) -> Fabric:
-    """Fabric for `config`, launched by torchrun where that started us, else by itself."""
+    """Fabric for `config`, launched by torchrun where that started us, else by itself.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        The run.
+
+    Returns
+    -------
+    lightning.fabric.Fabric
+
+    Examples
+    --------
+    >>> launched(TrainConfig(accelerator="cpu")).world_size
+    1
+    """
     devices = int(os.environ.get("LOCAL_WORLD_SIZE", config.devices))
     several = devices * int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1
     fabric = Fabric(

@@ -47,7 +47,28 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def denoised_l1(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Mean absolute error of a denoiser, for a batch of `unrolled.synthesis.Noisy`."""
+    """Mean absolute error of a denoiser, for a batch of `unrolled.synthesis.Noisy`.
+
+    Parameters
+    ----------
+    model : Module
+        ``model(noisy, sigma)``, such as a `ResUNet`.
+    batch : tuple of tensor
+        Sharp and noisy pictures and the noise's standard deviations.
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import denoised_l1
+    >>> sharp, sigma = torch.zeros(2, 1, 4, 4), torch.ones(2)
+    >>> denoised_l1(lambda x, sigma: x / 2, (sharp, sharp + 0.5, sigma))
+    tensor(0.2500)
+    """
     sharp, noisy, sigma = batch
     return (model(noisy, sigma) - sharp).abs().mean()
 
@@ -89,16 +110,51 @@ def _latent_error(model: nn.Module, batch: Batch, cost: Callable[[Tensor], Tenso
 def l1(restored: Tensor, sharp: Tensor) -> Tensor:
     """Mean absolute error of pictures (N, C, H, W), a scalar.
 
+    Parameters
+    ----------
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
     Raises
     ------
     ValueError
         If the two differ in shape; so do all losses of two pictures.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import l1
+    >>> l1(torch.full((1, 1, 2, 2), 0.75), torch.ones(1, 1, 2, 2))
+    tensor(0.2500)
     """
     return _difference(restored, sharp).abs().mean()
 
 
 def mse(restored: Tensor, sharp: Tensor) -> Tensor:
-    """Mean squared error; arguments and errors as of `l1`."""
+    """Mean squared error; arguments and errors as of `l1`.
+
+    Parameters
+    ----------
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import mse
+    >>> mse(torch.full((1, 1, 2, 2), 0.5), torch.ones(1, 1, 2, 2))
+    tensor(0.2500)
+    """
     return _difference(restored, sharp).square().mean()
 
 
@@ -107,6 +163,25 @@ def charbonnier(restored: Tensor, sharp: Tensor, *, eps: float = 1e-3) -> Tensor
 
     The absolute error, rounded off below `eps` (Charbonnier et al. 1994, "Two deterministic
     half-quadratic regularization algorithms for computed imaging"; Lai et al. 2017, LapSRN).
+
+    Parameters
+    ----------
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+    eps : float
+        Errors below it count as squares.
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import charbonnier
+    >>> charbonnier(torch.full((1, 1, 2, 2), 0.75), torch.ones(1, 1, 2, 2))
+    tensor(0.2500)
     """
     return (_difference(restored, sharp).square() + eps**2).sqrt().mean()
 
@@ -115,6 +190,27 @@ def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
     """Minus the PSNR in dB, mean over the pictures; arguments and errors as of `l1`.
 
     Of at most 80 dB, so that a perfect picture has a gradient of 0 (Chen et al. 2022, NAFNet).
+
+    Parameters
+    ----------
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
+    References
+    ----------
+    Chen, Chu, Zhang and Sun (2022), "Simple baselines for image restoration", ECCV.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import psnr_loss
+    >>> round(psnr_loss(torch.full((1, 1, 2, 2), 0.9), torch.ones(1, 1, 2, 2)).item(), 3)
+    -20.0
     """
     error = _difference(restored, sharp).square().mean((-3, -2, -1))
     return 10 / math.log(10) * (error + ALIKE).log().mean()
@@ -128,12 +224,40 @@ def spectral_l1(restored: Tensor, sharp: Tensor, *, weight: float = SPECTRAL) ->
 
     Arguments and errors as of `l1`. In float32 or better, also under autocast.
 
+    Parameters
+    ----------
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+    weight : float
+        Factor on all.
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
     Notes
     -----
     This is the loss of MIMO-UNet (Cho et al. 2021), which takes the full spectrum. Of the half
     that a real picture needs, columns that stand for two count twice, so that the value is the
     same. It is not normalised: an error without pattern counts in proportion to the root of the
     number of pixels, and the published weight, 0.1, belongs to crops of 256.
+
+    References
+    ----------
+    Cho, Ji, Hong, Jung and Ko (2021), "Rethinking coarse-to-fine approach in single image
+    deblurring", ICCV.
+
+    Examples
+    --------
+    An error of one pixel is in every frequency:
+
+    >>> import torch
+    >>> from unrolled.losses import spectral_l1
+    >>> error = torch.zeros(1, 1, 4, 4)
+    >>> error[..., 0, 0] = 1.0
+    >>> round(spectral_l1(error, torch.zeros(1, 1, 4, 4), weight=1.0).item(), 3)
+    0.5
     """
     difference = _difference(restored, sharp)
     with torch.autocast(difference.device.type, enabled=False):
@@ -153,6 +277,11 @@ def multi_scale(loss: Loss, outputs: Sequence[Tensor], targets: Sequence[Tensor]
     outputs, targets : sequences of tensors (N, C, h, w)
         ``net.scales(blurred)`` and ``net.targets(sharp)``, in the same order.
 
+    Returns
+    -------
+    tensor
+        A scalar.
+
     Raises
     ------
     ValueError
@@ -162,6 +291,19 @@ def multi_scale(loss: Loss, outputs: Sequence[Tensor], targets: Sequence[Tensor]
     -----
     DeepDeblur (Nah et al. 2017) has half of it, with `mse`; MIMO-UNet (Cho et al. 2021) the sum,
     three times it, with `l1` and `spectral_l1`. As a mean it is of the size of a loss of one scale.
+
+    References
+    ----------
+    Nah, Kim and Lee (2017), "Deep multi-scale convolutional neural network for dynamic scene
+    deblurring", CVPR.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import l1, multi_scale
+    >>> fine, coarse = torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)
+    >>> multi_scale(l1, [coarse + 0.5, fine], [coarse, fine])
+    tensor(0.2500)
     """
     if len(outputs) != len(targets) or not outputs:
         raise ValueError(
@@ -183,10 +325,30 @@ def perceptual(features: Callable[[Tensor], Tensor], restored: Tensor, sharp: Te
     restored, sharp : tensor, shape (N, C, H, W)
         No gradient flows to `sharp`.
 
+    Returns
+    -------
+    tensor
+        A scalar.
+
     Raises
     ------
     ValueError
         If the two differ in shape.
+
+    References
+    ----------
+    Johnson, Alahi and Fei-Fei (2016), "Perceptual losses for real-time style transfer and
+    super-resolution", ECCV.
+
+    Examples
+    --------
+    Features that see differences of neighbours only are blind to brightness:
+
+    >>> import torch
+    >>> from unrolled.losses import perceptual
+    >>> sharp = torch.arange(16.0).reshape(1, 1, 4, 4) / 16
+    >>> perceptual(lambda x: x.diff(), sharp + 0.1, sharp) < 1e-9
+    tensor(True)
     """
     _difference(restored, sharp)
     with torch.no_grad():
@@ -224,6 +386,20 @@ def reblur(restored: Tensor, blurred: Tensor, known: Sequence[Known | None]) -> 
     Only pixels whose light came from within the frame count, but for a thousandth of it. Behind a
     gamma curve, light below a thousandth of white counts as black: its slope there would drown all
     else.
+
+    Examples
+    --------
+    The true picture explains what was observed:
+
+    >>> import torch
+    >>> from deconv import Blur
+    >>> from unrolled.losses import reblur
+    >>> from unrolled.pairs import Known
+    >>> A = Blur(torch.ones(1, 3, 3) / 9, (16, 16))
+    >>> sharp = torch.rand(1, 1, 16, 16)
+    >>> blurred = A(A.embed(sharp))
+    >>> reblur(sharp, blurred, [Known(A)]) < reblur(blurred, blurred, [Known(A)])
+    tensor(True)
     """
     _difference(restored, blurred, "blurred")
     if len(known) != len(restored):

@@ -84,6 +84,14 @@ class NonUniformRecipe:
     ------
     TypeError, ValueError
         If a value is no number or out of range, with its name.
+
+    Examples
+    --------
+    >>> from unrolled.nonuniform import NonUniformRecipe
+    >>> recipe = NonUniformRecipe(side=96, layers=0.0, reach=(2.0, 12.0))
+    >>> NonUniformRecipe(size=32)
+    Traceback (most recent call last):
+    ValueError: size=32; expected an odd number
     """
 
     side: int = 128
@@ -185,6 +193,16 @@ class NonUniform:
     Light that reaches a frame from beyond it is that of the picture itself. Sources: Whyte et al.
     (2010), "Non-uniform deblurring for shaken images", for paths that change with the camera's
     roll; Nagy and O'Leary (1998) and Hirsch et al. (2010) for psfs between the nodes of a grid.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skimage import data
+    >>> from unrolled.nonuniform import NonUniform, NonUniformRecipe
+    >>> picture = torch.tensor(data.astronaut()[:160, :160]).permute(2, 0, 1)
+    >>> samples = NonUniform([picture], NonUniformRecipe(side=64, reach=(3.0, 12.0)))
+    >>> samples.batch(0, range(2)).blurred.shape
+    torch.Size([2, 3, 64, 64])
     """
 
     def __init__(

@@ -49,6 +49,12 @@ class Terms:
     reblur : float
         Weight of what the restored picture, blurred again, lacks of the observed one; only samples
         whose operator is known have it.
+
+    Examples
+    --------
+    >>> from unrolled.paired import Terms
+    >>> Terms(pixel="l1", spectral=0.1).perceptual
+    0.0
     """
 
     pixel: Literal["charbonnier", "l1", "mse", "psnr"] = "charbonnier"
@@ -78,6 +84,13 @@ class Against:
         Steps of the critic for one of the network; 5 for "wgan-gp" in the papers.
     lr : float
         Of the critic.
+
+    Examples
+    --------
+    >>> from unrolled.paired import Against
+    >>> adversary = Against("wgan-gp", turns=5).adversary(channels=3)
+    >>> adversary.penalty
+    10.0
     """
 
     loss: Literal[
@@ -106,6 +119,8 @@ class Against:
 class PairedRun(TrainConfig):
     """Train an end-to-end network; the result is ``paired.safetensors`` and its JSON in the run.
 
+    The other settings are those of `unrolled.loop.TrainConfig`.
+
     Parameters
     ----------
     net : str
@@ -128,6 +143,13 @@ class PairedRun(TrainConfig):
         The loss.
     against : Against
         The critic.
+
+    Examples
+    --------
+    >>> from unrolled.paired import PairedRun
+    >>> run = PairedRun(net="mimo-unet", steps=100)
+    >>> run.preset, run.terms.pixel, run.against.loss
+    ('small', 'charbonnier', 'none')
     """
 
     run: Path = Path("runs/paired")
@@ -206,7 +228,28 @@ class PairLoss:
 
 
 def train_paired(config: PairedRun) -> nn.Module:
-    """The run of ``python -m unrolled.train paired``."""
+    """The run of ``python -m unrolled.train paired``.
+
+    Parameters
+    ----------
+    config : PairedRun
+        The run.
+
+    Returns
+    -------
+    module
+        The network with the averaged weights.
+
+    Examples
+    --------
+    A run is set up and started as in `unrolled.train.train_prior`; its settings are checked first.
+
+    >>> from pathlib import Path
+    >>> from unrolled.paired import PairedRun, train_paired
+    >>> train_paired(PairedRun(data=Path("none"), accelerator="cpu"))
+    Traceback (most recent call last):
+    FileNotFoundError: ...
+    """
     fabric = launched(config)
     samples, validation = _sources(config, fabric.device)
     channels = config.recipe.channels

@@ -28,14 +28,14 @@ TRUTH = re.compile(r"GroundTruth(\d+_\d+)_(\d+)")
 
 
 def find_pairs(root: str | Path, layout: str = "auto", split: str = "train") -> Pairs:
-    """The pairs (blurred, sharp) of files of a data set, sorted.
+    r"""The pairs (blurred, sharp) of files of a data set, sorted.
 
     Parameters
     ----------
     root : path
         The folder that the set's archives were unpacked in.
     layout : {"auto", "gopro", "gopro-gamma", "hide", "realblur-j", "realblur-r", "reds", \
-"koehler", "plain"}
+    "koehler", "plain"}
         The set; "auto" takes the first that `root` looks like.
 
         - GoPro: ``train|test/SCENE/{blur,blur_gamma,sharp}/*.png``; "gopro" takes ``blur``,
@@ -56,6 +56,10 @@ def find_pairs(root: str | Path, layout: str = "auto", split: str = "train") -> 
     split : {"train", "test"}
         The part of the set.
 
+    Returns
+    -------
+    list of (path, path)
+
     Raises
     ------
     FileNotFoundError
@@ -67,6 +71,21 @@ def find_pairs(root: str | Path, layout: str = "auto", split: str = "train") -> 
     ----------
     GoPro: Nah et al., CVPR 2017. HIDE: Shen et al., ICCV 2019. RealBlur: Rim et al., ECCV 2020.
     REDS: Nah et al., CVPR Workshops 2019. R. Köhler et al., ECCV 2012.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skimage import data
+    >>> from deconv import io
+    >>> from unrolled.paired_folders import find_pairs
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("blur", "sharp"):
+    ...         Path(folder, part).mkdir()
+    ...         io.write(Path(folder, part, "coins.png"), data.coins())
+    ...     pairs = find_pairs(folder)
+    >>> [(blurred.parent.name, sharp.parent.name) for blurred, sharp in pairs]
+    [('blur', 'sharp')]
     """
     choose(layout, ["auto", *LAYOUTS], "layout")
     choose(split, ("train", "test"), "split")
@@ -82,10 +101,30 @@ def find_pairs(root: str | Path, layout: str = "auto", split: str = "train") -> 
 def pictures_in(folder: Path) -> list[Path]:
     """Every PNG, JPEG and TIFF under `folder`, sorted; hidden files are left out.
 
+    Parameters
+    ----------
+    folder : path
+        Searched with all below.
+
+    Returns
+    -------
+    list of path
+
     Raises
     ------
     FileNotFoundError
         If `folder` does not exist, is a file, or holds no picture.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from unrolled.paired_folders import pictures_in
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.jpg", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     [path.name for path in pictures_in(Path(folder))]
+    ['a.jpg', 'b.png']
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"

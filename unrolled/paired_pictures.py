@@ -125,6 +125,11 @@ class PairedPictures(_Pictures):
         Blurred and sharp pictures: PNG, JPEG or TIFF, of 8 or 16 bits or floats on [0, 1].
     side : int
         Of a crop, in pixels.
+    **options
+        The other parameters.
+
+    Other Parameters
+    ----------------
     channels : int
         3, where grey pictures get three equal channels, or 1, the luma of those in colour.
     crops : int
@@ -146,6 +151,20 @@ class PairedPictures(_Pictures):
         If an argument is out of range. By `batch` and `check`: if a file is damaged or no picture,
         two of a pair differ in size, one is grey and the other in colour, or one is smaller than
         the crop; the message names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skimage import data
+    >>> from deconv import io
+    >>> from unrolled.paired_pictures import PairedPictures
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "astronaut.png")
+    ...     io.write(path, data.astronaut()[:64, :64])
+    ...     batch = PairedPictures([(path, path)], 32, channels=1).batch(0, range(4))
+    >>> batch.sharp.shape
+    torch.Size([4, 1, 32, 32])
     """
 
     def __init__(self, pairs: Sequence[tuple[Any, Any]], side: int, **options: Any) -> None:
@@ -190,8 +209,11 @@ class UnpairedPictures(_Pictures):
     ----------
     blurred, sharp : path, or sequence of paths
         Folders, searched with all below, or files: PNG, JPEG or TIFF.
-    side, channels, crops, flips, memory, seed, device
-        As for `PairedPictures`; flips and turns are drawn for each alone.
+    side : int
+        Of a crop, in pixels.
+    **options
+        `channels`, `crops`, `flips`, `memory`, `seed`, `device` as for `PairedPictures`; flips and
+        turns are drawn for each alone.
 
     Raises
     ------
@@ -200,6 +222,21 @@ class UnpairedPictures(_Pictures):
     TypeError, ValueError
         If an argument is out of range. By `batch` and `check`: if a file is damaged, no picture, or
         smaller than the crop; the message names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skimage import data
+    >>> from deconv import io
+    >>> from unrolled.paired_pictures import UnpairedPictures
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("coffee", "astronaut"):
+    ...         io.write(Path(folder, f"{name}.png"), getattr(data, name)()[:64, :64])
+    ...     files = [Path(folder, "coffee.png")], [Path(folder, "astronaut.png")]
+    ...     batch = UnpairedPictures(*files, 32).batch(0, range(4))
+    >>> batch.blurred.shape
+    torch.Size([4, 3, 32, 32])
     """
 
     def __init__(self, blurred: Any, sharp: Any, side: int, **options: Any) -> None:

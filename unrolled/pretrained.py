@@ -26,7 +26,23 @@ DIRECT = ("NAFNet", "MIMOUNet", "DeepDeblur", "SVRNN", "DeblurGAN", "DBGAN")
 
 
 def shipped(*, needs_psf: bool) -> tuple[str, ...]:
-    """The weights that come with the package, of networks that are given a psf or that are not."""
+    """The weights that come with the package, of networks that are given a psf or that are not.
+
+    Parameters
+    ----------
+    needs_psf : bool
+        Which of the two.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> from unrolled.pretrained import shipped
+    >>> "hqs-gray" in shipped(needs_psf=True), "hqs-gray" in shipped(needs_psf=False)
+    (True, False)
+    """
     return tuple(name for name in weights.names() if _fits(weights.network_of(name), needs_psf))
 
 
@@ -40,10 +56,20 @@ def restorer(name_or_path: str | PathLike[str], *, needs_psf: bool | None = None
     needs_psf : bool, optional
         Which of the two is expected, if not either.
 
+    Returns
+    -------
+    module
+
     Raises
     ------
     FileNotFoundError, ValueError
         As `unrolled.weights.load`, and if the weights are of another kind of network.
+
+    Examples
+    --------
+    >>> from unrolled.pretrained import restorer
+    >>> type(restorer("hqs-gray")).__name__
+    'HQSNet'
     """
     kind = weights.network_of(name_or_path)
     if not _fits(kind, needs_psf):

@@ -45,6 +45,14 @@ class Sharpness:
     side : float
         Side of a tile, in pixels of the picture as it was given. The last tiles of a row or column
         may reach beyond the picture.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> from unrolled.sharpness import sharpness
+    >>> found = sharpness(data.camera()[100:228, 100:228], name="camera")
+    >>> found.name, found.map.shape, found.side
+    ('camera', (4, 4), 32.0)
     """
 
     name: str
@@ -101,6 +109,10 @@ def sharpness(
     name : str
         Passed on to the result.
 
+    Returns
+    -------
+    Sharpness
+
     Raises
     ------
     TypeError, ValueError
@@ -111,6 +123,15 @@ def sharpness(
     ----------
     Li, Pan, Lai, Gao, Sang and Yang, "Learning a discriminative prior for blind image deblurring",
     CVPR 2018: a classifier of blurred and sharp pictures.
+
+    Examples
+    --------
+    >>> from scipy.ndimage import gaussian_filter
+    >>> from skimage import data
+    >>> from unrolled.sharpness import sharpness
+    >>> sharp = data.camera()[100:228, 150:278] / 255
+    >>> sharpness(sharp).score < sharpness(gaussian_filter(sharp, 3)).score
+    True
     """
     tile = whole(tile, "tile", low=LEAST_TILE)
     scale = number(scale, "scale", low=0, high=1, strict=True)
@@ -146,10 +167,29 @@ def _summed(logits: np.ndarray, strength: np.ndarray) -> tuple[float, float, np.
 def of_picture(picture: Picture, **options: Any) -> Sharpness:
     """`sharpness` of a picture that was read from a file.
 
+    Parameters
+    ----------
+    picture : Picture
+        Grey or in colour.
+    **options
+        As of `sharpness`, but for `channel_axis`.
+
+    Returns
+    -------
+    Sharpness
+
     Raises
     ------
     ValueError
         For a stack, beside what `sharpness` raises.
+
+    Examples
+    --------
+    >>> from skimage import data
+    >>> from deconv.io import Picture
+    >>> from unrolled.sharpness import of_picture
+    >>> of_picture(Picture(data.astronaut()[:96, 160:288], "YXS")).map.shape
+    (3, 4)
     """
     if len(picture.axes.replace("S", "")) > 2:
         raise ValueError(f"expected one picture; this is a stack ({picture.axes})")
@@ -166,8 +206,13 @@ def rank(
     ----------
     pictures : mapping of name to array, or iterable of paths
         Files are read one after the other.
-    options
+    **options
         As of `sharpness`, the same for all: `channel_axis` for arrays, `tile`, `scale`, `network`.
+
+    Returns
+    -------
+    list of Sharpness
+        In order of `score`; what could not be judged comes last.
 
     Raises
     ------
@@ -176,8 +221,12 @@ def rank(
 
     Examples
     --------
-    >>> rank({})
-    []
+    >>> from scipy.ndimage import gaussian_filter
+    >>> from skimage import data
+    >>> from unrolled.sharpness import rank
+    >>> sharp = data.camera()[100:228, 150:278] / 255
+    >>> [found.name for found in rank({"soft": gaussian_filter(sharp, 3), "sharp": sharp})]
+    ['sharp', 'soft']
     """
     if isinstance(pictures, Mapping):
         found = [_named(name, sharpness, image, options) for name, image in pictures.items()]
@@ -196,7 +245,27 @@ def _named(name: str, function: Any, image: Any, options: dict[str, Any]) -> Sha
 
 
 def sharpest_first(found: Iterable[Sharpness]) -> list[Sharpness]:
-    """In order of `score`; what could not be judged comes last."""
+    """In order of `score`; what could not be judged comes last.
+
+    Parameters
+    ----------
+    found : iterable of Sharpness
+        Of any pictures.
+
+    Returns
+    -------
+    list of Sharpness
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled.sharpness import Sharpness, sharpest_first
+    >>> def found(name, score):
+    ...     return Sharpness(name, score, 0.5, np.zeros((1, 1)), 32)
+    >>> each = [found("a", 0.5), found("b", float("nan")), found("c", -2.0)]
+    >>> [one.name for one in sharpest_first(each)]
+    ['c', 'a', 'b']
+    """
     return sorted(found, key=lambda each: (math.isnan(each.score), each.score))
 
 

@@ -51,6 +51,18 @@ class Recipe:
         Share of samples whose psf is told a little wrong; see `unrolled.kernel_error`.
     chroma, shrunk : float
         Shares of grey samples that are differences of colours, and of samples made smaller.
+
+    Raises
+    ------
+    ValueError
+        If the channels are not 1 or 3, sizes and shares do not fit, or `sigma` is no range above 0.
+
+    Examples
+    --------
+    >>> from unrolled import Recipe
+    >>> Recipe(channels=2)
+    Traceback (most recent call last):
+    ValueError: channels=2; expected 1 or 3
     """
 
     channels: int = 1
@@ -108,10 +120,31 @@ class Recipe:
 
 
 class Batch:
-    """Latent pictures (N, C, *A.domain), the operator, what it saw (N, C, *A.shape), sigma (N,).
+    """Latent pictures, the operator that the network is told, what it saw, and its noise level.
 
-    `A` and `sigma` are what the network is told, and may be off; `sharp` is what the loss compares
-    with; `clipped`, where the sensor was saturated (N, C, *A.shape), is None in batches without.
+    Parameters
+    ----------
+    sharp : tensor, shape ``(N, C, *A.domain)``
+        What the loss compares with.
+    A : Blur
+        The operator that the network is told, which may be off.
+    observed : tensor, shape ``(N, C, *A.shape)``
+        The blurred and noisy pictures.
+    sigma : tensor, shape (N,)
+        The noise's standard deviation that the network is told, which may be off.
+    clipped : tensor of bool, shape ``(N, C, *A.shape)``, optional
+        Where the sensor was saturated; None in batches without.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skimage import data
+    >>> from unrolled import Recipe, Synthesis
+    >>> picture = torch.tensor(data.astronaut()[:96, :96]).permute(2, 0, 1)
+    >>> recipe = Recipe(domain=32, sizes=(5,), shares=(1.0,), sigma=(0.01, 0.01), doubt=0.0)
+    >>> batch = Synthesis([picture], recipe, psfs_per_size=2).batch(0, range(3))
+    >>> batch.sigma.shape, batch.A.domain
+    (torch.Size([3]), (32, 32))
     """
 
     # No dataclass: Fabric would take it and the operator apart.
@@ -130,7 +163,25 @@ class Batch:
 def random_psf(size: int, rng: np.random.Generator) -> np.ndarray:
     """A psf as cameras have them: shake (most), a line, defocus, a spot.
 
-    It is (size, size), of 3 pixels or more.
+    Parameters
+    ----------
+    size : int
+        Side in pixels, at least 3.
+    rng : numpy.random.Generator
+        It is drawn from.
+
+    Returns
+    -------
+    ndarray (size, size)
+        Non-negative, summing to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from unrolled.synthesis import random_psf
+    >>> psf = random_psf(15, np.random.default_rng(0))
+    >>> psf.shape, round(float(psf.sum()), 6)
+    ((15, 15), 1.0)
     """
     kind = rng.choice(5, p=(0.72, 0.07, 0.07, 0.11, 0.03))
     reach = rng.uniform(0.5, 1.0) * size
@@ -158,7 +209,28 @@ def random_psf(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def psf_bank(size: int, count: int, seed: int) -> Tensor:
-    """`count` random psfs (count, size, size), float32."""
+    """`count` random psfs (count, size, size), float32.
+
+    Parameters
+    ----------
+    size : int
+        Side in pixels, at least 3.
+    count : int
+        How many.
+    seed : int
+        With the size it settles them.
+
+    Returns
+    -------
+    tensor, shape (count, size, size)
+        float32.
+
+    Examples
+    --------
+    >>> from unrolled.synthesis import psf_bank
+    >>> psf_bank(9, 4, seed=0).shape
+    torch.Size([4, 9, 9])
+    """
     rng = np.random.default_rng([seed, size])
     bank = np.stack([random_psf(size, rng) for _ in range(count)])
     return torch.from_numpy(bank.astype(np.float32))
@@ -179,6 +251,22 @@ class Synthesis:
         How many psfs of each size there are; flips and turns make them eight times as many.
     device : str or torch.device
         Where crops, blur and noise are computed.
+
+    Raises
+    ------
+    ValueError
+        If the recipe's domain is no size that the FFT likes, or a psf is larger than half of it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skimage import data
+    >>> from unrolled import Recipe, Synthesis
+    >>> picture = torch.tensor(data.astronaut()[:96, :96]).permute(2, 0, 1)
+    >>> recipe = Recipe(domain=32, sizes=(5, 9), shares=(0.5, 0.5))
+    >>> batch = Synthesis([picture], recipe, psfs_per_size=2).batch(0, range(4))
+    >>> batch.sharp.shape, batch.observed.shape[2:] == batch.A.shape
+    (torch.Size([4, 1, 32, 32]), True)
     """
 
     def __init__(
@@ -269,6 +357,17 @@ class Noisy:
     ----------
     pictures, recipe, seed, device
         As of `Synthesis`; of the recipe, the crops and the range of sigma.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skimage import data
+    >>> from unrolled import Recipe
+    >>> from unrolled.synthesis import Noisy
+    >>> picture = torch.tensor(data.astronaut()[:96, :96]).permute(2, 0, 1)
+    >>> sharp, noisy, sigma = Noisy([picture], Recipe(domain=32)).batch(0, range(4))
+    >>> noisy.shape, sigma.shape
+    (torch.Size([4, 1, 32, 32]), torch.Size([4]))
     """
 
     def __init__(

@@ -48,6 +48,8 @@ class Prior(TrainConfig):
 
     A step costs a fifth of the whole network's. The result is ``prior.safetensors`` in the run.
 
+    The other settings are those of `unrolled.loop.TrainConfig`.
+
     Parameters
     ----------
     data : path
@@ -56,6 +58,16 @@ class Prior(TrainConfig):
         Of `HQSNet`.
     recipe : Recipe
         Crops; `sigma` is the range of the noise.
+
+    References
+    ----------
+    Zhang et al. (2021), "Plug-and-play image restoration with deep denoiser prior", IEEE TPAMI 44.
+
+    Examples
+    --------
+    >>> from unrolled.train import Prior
+    >>> Prior(steps=100).recipe.channels
+    1
     """
 
     run: Path = Path("runs/prior")
@@ -68,6 +80,8 @@ class Prior(TrainConfig):
 @dataclass(frozen=True)
 class HQS(TrainConfig):
     """Train an `HQSNet`; the result is ``hqs.safetensors`` and its JSON in the run.
+
+    The other settings are those of `unrolled.loop.TrainConfig`.
 
     Parameters
     ----------
@@ -83,6 +97,17 @@ class HQS(TrainConfig):
         Trained weights to begin from, as for `HQSNet.from_pretrained`; the preset is then theirs.
     prior : path, optional
         Weights that the prior begins from; a run that is continued has its own.
+
+    References
+    ----------
+    Zhang, Van Gool and Timofte (2020), "Deep unfolding network for image super-resolution", CVPR.
+
+    Examples
+    --------
+    >>> from unrolled.synthesis import Recipe
+    >>> from unrolled.train import HQS
+    >>> HQS(preset="tiny", recipe=Recipe(channels=3)).recipe.channels
+    3
     """
 
     run: Path = Path("runs/hqs")
@@ -100,6 +125,8 @@ class HQS(TrainConfig):
 class Fusion(TrainConfig):
     """Train a `MultiLambdaFusion`; the result is ``fusion.safetensors`` and its JSON in the run.
 
+    The other settings are those of `unrolled.loop.TrainConfig`.
+
     Parameters
     ----------
     data : path
@@ -115,6 +142,12 @@ class Fusion(TrainConfig):
         theirs.
     prior : path, optional
         Weights of a denoiser to begin from, where there are no such weights.
+
+    Examples
+    --------
+    >>> from unrolled.train import Fusion
+    >>> Fusion(steps=100).net.factors
+    (0.04, 0.2, 1.0, 5.0)
     """
 
     run: Path = Path("runs/fusion")
@@ -130,7 +163,42 @@ class Fusion(TrainConfig):
 
 
 def train_prior(config: Prior) -> nn.Module:
-    """The run of ``python -m unrolled.train prior``."""
+    """The run of ``python -m unrolled.train prior``.
+
+    Parameters
+    ----------
+    config : Prior
+        The run.
+
+    Returns
+    -------
+    ResUNet
+        With the averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the folder holds no picture that is large enough.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from skimage import data
+    >>> from deconv import io
+    >>> from unrolled import Recipe
+    >>> from unrolled.train import Prior, train_prior
+    >>> options = {"steps": 1, "batch": 1, "mixed": False, "accelerator": "cpu"}
+    >>> recipe = Recipe(domain=32, sizes=(5,), shares=(1.0,))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("astronaut", "coffee"):
+    ...         io.write(f"{folder}/{name}.png", getattr(data, name)()[:64, :64])
+    ...     config = Prior(Path(folder, "run"), data=Path(folder), recipe=recipe, **options)
+    ...     net = train_prior(config)
+    ...     sorted(path.name for path in config.run.glob("*.safetensors"))
+    step 1: psnr ...
+    ['prior.safetensors']
+    """
     fabric = launched(config)
     seen, held = _pictures(config.data, config.recipe.domain)
     average = train(
@@ -147,7 +215,34 @@ def train_prior(config: Prior) -> nn.Module:
 
 
 def train_hqs(config: HQS) -> nn.Module:
-    """The run of ``python -m unrolled.train hqs``."""
+    """The run of ``python -m unrolled.train hqs``.
+
+    Parameters
+    ----------
+    config : HQS
+        The run.
+
+    Returns
+    -------
+    HQSNet
+        With the averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the folder holds no picture that is large enough, or `start` has another number of
+        channels than the recipe.
+
+    Examples
+    --------
+    A run is set up and started as in `train_prior`; its settings are checked first.
+
+    >>> from pathlib import Path
+    >>> from unrolled.train import HQS, train_hqs
+    >>> train_hqs(HQS(data=Path("none"), accelerator="cpu"))
+    Traceback (most recent call last):
+    FileNotFoundError: ...
+    """
     fabric = launched(config)
     seen, held = _pictures(config.data, config.recipe.domain)
     if config.start:
@@ -165,7 +260,33 @@ def train_hqs(config: HQS) -> nn.Module:
 
 
 def train_fusion(config: Fusion) -> nn.Module:
-    """The run of ``python -m unrolled.train fusion``."""
+    """The run of ``python -m unrolled.train fusion``.
+
+    Parameters
+    ----------
+    config : Fusion
+        The run.
+
+    Returns
+    -------
+    MultiLambdaFusion
+        With the averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the folder holds no picture that is large enough, or the recipe has strides or colours.
+
+    Examples
+    --------
+    A run is set up and started as in `train_prior`; its settings are checked first.
+
+    >>> from unrolled import Recipe
+    >>> from unrolled.train import Fusion, train_fusion
+    >>> train_fusion(Fusion(recipe=Recipe(channels=3)))
+    Traceback (most recent call last):
+    ValueError: recipe.channels=3; expected 1: colours are restored one by one
+    """
     if config.recipe.strided:
         raise ValueError(
             f"recipe.strided={config.recipe.strided}; expected 0: the solver restores no strides"

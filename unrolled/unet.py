@@ -93,6 +93,11 @@ class ResUNet(nn.Module):
         Channels of the result, if not those of the picture; then it starts as 0, and `residual`
         must be false.
 
+    Raises
+    ------
+    ValueError
+        If `outputs` are given with ``residual=True``.
+
     Notes
     -----
     Any size is taken: the picture is continued by its edge pixels to a multiple of the coarsest
@@ -102,6 +107,8 @@ class ResUNet(nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from unrolled import ResUNet
     >>> net = ResUNet(1, (8, 8), blocks=1)
     >>> net(torch.zeros(2, 1, 13, 10), 0.1).shape
     torch.Size([2, 1, 13, 10])

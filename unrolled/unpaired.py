@@ -32,6 +32,8 @@ class UnpairedRun(TrainConfig):
 
     ``python -m unrolled.train paired --blurred-by`` then trains a restorer on what it makes.
 
+    The other settings are those of `unrolled.loop.TrainConfig`.
+
     Parameters
     ----------
     preset : str
@@ -42,6 +44,22 @@ class UnpairedRun(TrainConfig):
         Of the crops in pixels.
     against : Against
         The critic, which compares with blurred photographs.
+
+    Raises
+    ------
+    ValueError
+        If `against` has no critic.
+
+    References
+    ----------
+    K. Zhang et al., "Deblurring by realistic blurring", CVPR 2020.
+
+    Examples
+    --------
+    >>> from unrolled.unpaired import UnpairedRun
+    >>> run = UnpairedRun(steps=100, side=64)
+    >>> run.against.loss, run.against.critic
+    ('relativistic-blur', 'vgg')
     """
 
     run: Path = Path("runs/unpaired")
@@ -64,7 +82,33 @@ class UnpairedRun(TrainConfig):
 
 
 def train_unpaired(config: UnpairedRun) -> nn.Module:
-    """The run of ``python -m unrolled.train unpaired``."""
+    """The run of ``python -m unrolled.train unpaired``.
+
+    Parameters
+    ----------
+    config : UnpairedRun
+        The run.
+
+    Returns
+    -------
+    BGAN
+        With the averaged weights.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a folder holds no picture, or one is smaller than the crops.
+
+    Examples
+    --------
+    A run is set up and started as in `unrolled.train.train_prior`; its settings are checked first.
+
+    >>> from pathlib import Path
+    >>> from unrolled.unpaired import UnpairedRun, train_unpaired
+    >>> train_unpaired(UnpairedRun(data=Path("none"), blurred=Path("none"), accelerator="cpu"))
+    Traceback (most recent call last):
+    FileNotFoundError: ...
+    """
     fabric = launched(config)
     samples = UnpairedPictures(
         config.blurred, config.data, config.side, seed=config.seed, device=fabric.device
@@ -108,6 +152,17 @@ class BlurStatistics:
         Sharp and really blurred pictures, of different scenes.
     run : path
         Where ``pictures/STEP.png`` go: sharp above, and what is made of them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> net = BGAN.preset("small", width=8, growth=4, blocks=1)
+    >>> pair = Pair(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     scores = BlurStatistics(pair, Path(folder))(net, 1)
+    >>> sorted(scores), scores["change"]
+    (['change', 'generated', 'sharp'], 0.0)
     """
 
     def __init__(self, pair: Pair, run: Path) -> None:
@@ -135,6 +190,28 @@ def radial_spectrum(x: Tensor, bands: int = BANDS) -> np.ndarray:
     """Mean power of pictures (N, 3, H, W) by frequency, in dB and relative to the lowest band.
 
     Under a Hann window, of luma, on rings of equal width up to half a cycle a pixel: (bands,).
+
+    Parameters
+    ----------
+    x : tensor, shape (N, 3, H, W)
+        On [0, 1].
+    bands : int
+        Number of rings.
+
+    Returns
+    -------
+    ndarray (bands,)
+
+    Examples
+    --------
+    Blur takes the fine structure:
+
+    >>> import torch
+    >>> from unrolled.unpaired import radial_spectrum
+    >>> sharp = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    >>> soft = torch.nn.functional.avg_pool2d(sharp, 3, 1)
+    >>> bool(radial_spectrum(soft, 8)[-1] < radial_spectrum(sharp, 8)[-1] - 6)
+    True
     """
     grey = torch.einsum("c,nchw->nhw", x.new_tensor(LUMA), x)
     height, width = grey.shape[-2:]

@@ -44,6 +44,17 @@ def from_usrnet(state: Mapping[str, Tensor] | str | PathLike[str]) -> HQSNet:
     -----
     USRNet's input is the picture and, after it, the noise map, and its hyper-parameters are first
     all alpha, then all beta: as ours. Only the names differ.
+
+    References
+    ----------
+    Zhang, Van Gool and Timofte (2020), "Deep unfolding network for image super-resolution", CVPR.
+
+    Examples
+    --------
+    >>> from unrolled import from_usrnet
+    >>> from_usrnet("usrnet.pth")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     where = "state"
     if not isinstance(state, Mapping):

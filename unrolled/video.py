@@ -33,10 +33,25 @@ def averaged(frames: np.ndarray, gamma: float = 2.2) -> np.ndarray:
     gamma : float
         Exponent from stored values to light; 1 averages what is stored.
 
+    Returns
+    -------
+    ndarray
+        (..., 3), float32 on [0, 1].
+
     References
     ----------
     S. Nah, T. H. Kim and K. M. Lee, "Deep multi-scale convolutional neural network for dynamic
     scene deblurring", CVPR 2017.
+
+    Examples
+    --------
+    Light, not values, is averaged: half white and half black is brighter than 0.5.
+
+    >>> import numpy as np
+    >>> from unrolled.video import averaged
+    >>> frames = np.stack([np.zeros((1, 1, 3), np.uint8), np.full((1, 1, 3), 255, np.uint8)])
+    >>> averaged(frames, gamma=2.2).round(3)
+    array([[[0.73, 0.73, 0.73]]], dtype=float32)
     """
     light = (np.arange(256, dtype=np.float64) / 255) ** gamma
     # One frame at a time: whole ones in floats are large.
@@ -101,6 +116,19 @@ class FrameAverage:
     ----------
     S. Nah, T. H. Kim and K. M. Lee, "Deep multi-scale convolutional neural network for dynamic
     scene deblurring", CVPR 2017.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from skimage import data
+    >>> from unrolled.video import FrameAverage
+    >>> frames = [Image.fromarray(data.astronaut()[:96, k : k + 96]) for k in range(7)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frames[0].save(f"{folder}/pan.gif", save_all=True, append_images=frames[1:])
+    ...     pair = FrameAverage([f"{folder}/pan.gif"], 64, frames=(5, 5)).batch(0, range(2))
+    >>> pair.blurred.shape
+    torch.Size([2, 3, 64, 64])
     """
 
     def __init__(
@@ -205,6 +233,19 @@ def frame_pairs(
     ------
     FileNotFoundError, ImportError, TypeError, ValueError
         As `FrameAverage`; at once, before the first pair is asked for.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from skimage import data
+    >>> from unrolled.video import frame_pairs
+    >>> frames = [Image.fromarray(data.astronaut()[:96, k : k + 96]) for k in range(7)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     frames[0].save(f"{folder}/pan.gif", save_all=True, append_images=frames[1:])
+    ...     pairs = list(frame_pairs(f"{folder}/pan.gif", frames=3))
+    >>> len(pairs), pairs[0][0].shape
+    (2, (3, 96, 96))
     """
     (length,) = _odd((frames, frames))
     gamma = number(gamma, "gamma", low=0, strict=True)

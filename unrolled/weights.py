@@ -34,7 +34,23 @@ M = TypeVar("M", bound="nn.Module")
 
 
 def names(network: str | None = None) -> tuple[str, ...]:
-    """The weights that come with the package; those of one `network`, by the name of its class."""
+    """The weights that come with the package; those of one `network`, by the name of its class.
+
+    Parameters
+    ----------
+    network : str, optional
+        Name of a class, such as "HQSNet".
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> from unrolled import weights
+    >>> "hqs-gray" in weights.names("HQSNet")
+    True
+    """
     found = sorted(path.stem for path in SHIPPED.glob("*.json"))
     return tuple(name for name in found if network is None or network_of(name) == network)
 
@@ -42,10 +58,25 @@ def names(network: str | None = None) -> tuple[str, ...]:
 def network_of(name_or_path: str | PathLike[str]) -> Any:
     """The name of the class that some weights are of; another name for them tells it too.
 
+    Parameters
+    ----------
+    name_or_path : str or path
+        As of `load`.
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     FileNotFoundError, ValueError
         As `describe`.
+
+    Examples
+    --------
+    >>> from unrolled import weights
+    >>> weights.network_of("hqs-gray")
+    'HQSNet'
     """
     values = describe(name_or_path)
     return (describe(values["alias"]) if "alias" in values else values).get("network")
@@ -54,12 +85,28 @@ def network_of(name_or_path: str | PathLike[str]) -> Any:
 def describe(name_or_path: str | PathLike[str]) -> dict[str, Any]:
     """The JSON beside some weights, named as for `load`.
 
+    Parameters
+    ----------
+    name_or_path : str or path
+        As of `load`.
+
+    Returns
+    -------
+    dict
+        Network, configuration and card.
+
     Raises
     ------
     FileNotFoundError
         If there are no such files.
     ValueError
         If the name is not one of `names`, or the JSON is damaged.
+
+    Examples
+    --------
+    >>> from unrolled import weights
+    >>> weights.describe("hqs-gray")["network"]
+    'HQSNet'
     """
     return _description(_locate(name_or_path))
 
@@ -97,6 +144,16 @@ def save(
         If the model has no such `config`, or JSON cannot hold it or `card`.
     ValueError
         If a weight is not finite in `dtype`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from unrolled import HQSConfig, HQSNet, weights
+    >>> net = HQSNet(HQSConfig(widths=(8, 8), iterations=2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = weights.save(net, f"{folder}/mine", card={"data": "none"})
+    ...     path.name, HQSNet.from_pretrained(path).config == net.config
+    ('mine.safetensors', True)
     """
     import safetensors.torch
     import torch
@@ -142,6 +199,11 @@ def load(name_or_path: str | PathLike[str], kind: type[M]) -> M:
     kind : class
         Of the network. Its only argument, `config`, is annotated with a dataclass.
 
+    Returns
+    -------
+    module
+        Of the class `kind`.
+
     Raises
     ------
     FileNotFoundError
@@ -150,6 +212,13 @@ def load(name_or_path: str | PathLike[str], kind: type[M]) -> M:
         If the name is unknown; if the file is damaged or no safetensors file; if the JSON is of
         another network or has fields that its configuration has not; if the tensors are not those
         of the network, or not finite.
+
+    Examples
+    --------
+    >>> from unrolled import HQSNet, weights
+    >>> net = weights.load("hqs-gray", HQSNet)
+    >>> net.config.channels, net.training
+    (1, False)
     """
     import torch
 
@@ -263,7 +332,38 @@ def _config(values: Any, network: type[Any], where: Path) -> Any:
 
 
 def read_tensors(path: Path, digest: str | None = None) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file, of the sha256 `digest`."""
+    """Every tensor of a safetensors file, of the sha256 `digest`.
+
+    Parameters
+    ----------
+    path : path
+        A ``.safetensors`` file.
+    digest : str, optional
+        The sha256 that it must have.
+
+    Returns
+    -------
+    dict of str to tensor
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, or has another sha256.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from unrolled import ResUNet, weights
+    >>> from unrolled.hqs import HQSConfig, HQSNet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = weights.save(HQSNet(HQSConfig(widths=(8, 8))), f"{folder}/net")
+    ...     tensors = weights.read_tensors(path)
+    >>> "prior.head.weight" in tensors
+    True
+    """
     import safetensors.torch
     from safetensors import SafetensorError
 
@@ -288,7 +388,33 @@ def fill(
     where: Any,
     named: Callable[[str], str] = str,
 ) -> None:
-    """Set every tensor of `model` to the one that the file calls ``named(key)``, and none other."""
+    """Set every tensor of `model` to the one that the file calls ``named(key)``, and none other.
+
+    Parameters
+    ----------
+    model : module
+        What is filled.
+    tensors : mapping of str to tensor
+        What a file holds.
+    where : str or path
+        What the message calls the file.
+    named : callable
+        The file's name of a tensor that the model calls ``key``.
+
+    Raises
+    ------
+    ValueError
+        If a tensor is missing, of another shape or not finite, or one is left over.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from unrolled import weights
+    >>> one, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    >>> weights.fill(one, other.state_dict(), "other")
+    >>> bool((one.weight == other.weight).all())
+    True
+    """
     own = {named(key): tensor for key, tensor in model.state_dict().items()}
     faults = [f"{key} is missing" for key in own if key not in tensors]
     faults += [f"{key} is unexpected" for key in tensors if key not in own]

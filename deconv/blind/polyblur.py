@@ -106,8 +106,9 @@ def polyblur(
 
     Examples
     --------
-    >>> import deconv
     >>> from skimage import data
+    >>> import deconv
+    >>> from deconv.blind import polyblur
     >>> scene = data.camera() / 255
     >>> A = deconv.Blur(deconv.psf.gaussian(1.5), scene.shape, boundary="periodic")
     >>> restored = polyblur(A(scene))
@@ -155,8 +156,9 @@ def polyblur_psf(image: Any, *, weights: Any = None, channel_axis: int | None = 
 
     Examples
     --------
-    >>> import deconv
     >>> from skimage import data
+    >>> import deconv
+    >>> from deconv.blind import polyblur_psf
     >>> A = deconv.Blur(deconv.psf.gaussian(2), data.camera().shape, boundary="periodic")
     >>> psf = polyblur_psf(A(data.camera() / 255))
     >>> bool(deconv.metrics.psf_similarity(psf, deconv.psf.gaussian(2)) > 0.95)

@@ -48,6 +48,18 @@ def rfftn(x: Array, ndim: int, *, out: Array | None = None, within: Window | Non
     within : tuple of slice, optional
         A promise that x is zero outside these ranges of the transformed axes but the last, which
         saves the transforms of the zero rows.
+
+    Returns
+    -------
+    array
+        complex64 or complex128; the last axis has ``n // 2 + 1`` entries.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv import fft
+    >>> fft.rfftn(np.array([1.0, 2.0, 3.0, 4.0]), 1)
+    array([10.+0.j, -2.+2.j, -2.+0.j])
     """
     if not is_numpy(x):
         xp = namespace(x)
@@ -82,6 +94,19 @@ def irfftn(
     within : tuple of slice, optional
         The ranges of the transformed axes but the last that are needed; what the result holds
         elsewhere is undefined.
+
+    Returns
+    -------
+    array
+        float32 or float64, ``(..., *shape)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv import fft
+    >>> x = np.random.default_rng(0).random((3, 6, 8))
+    >>> bool(np.allclose(fft.irfftn(fft.rfftn(x, 2), (6, 8)), x))
+    True
     """
     ndim = len(shape)
     if not is_numpy(spectrum):
@@ -99,6 +124,28 @@ def centred_rfftn(small: Array, shape: tuple[int, ...]) -> Array:
 
     One axis at a time, padded just before its own transform: the zero rows of a psf in a large
     domain are never transformed, which halves the cost of a full FFT.
+
+    Parameters
+    ----------
+    small : array
+        Real, such as a psf; all its axes are spatial, or leading ones come first.
+    shape : tuple of int
+        Of the domain, at least as large.
+
+    Returns
+    -------
+    array
+        complex64 or complex128.
+
+    Examples
+    --------
+    The otf of a symmetric psf is real:
+
+    >>> import numpy as np
+    >>> from deconv import fft
+    >>> otf = fft.centred_rfftn(np.array([0.25, 0.5, 0.25]), (8,))
+    >>> otf.real.round(3), bool(np.allclose(otf.imag, 0))
+    (array([1.   , 0.854, 0.5  , 0.146, 0.   ]), True)
     """
     ndim = len(shape)
     spectrum = small
@@ -168,7 +215,20 @@ def fast_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     2-3-5-7-11-smooth. A good size is worth a factor of 1.3 to 4.5, and a power of two is often
     slower than its neighbours.
 
-    >>> fast_shape((527, 527))
+    Parameters
+    ----------
+    shape : tuple of int
+        What is to fit.
+
+    Returns
+    -------
+    tuple of int
+        At least as long along every axis.
+
+    Examples
+    --------
+    >>> from deconv import fft
+    >>> fft.fast_shape((527, 527))
     (528, 540)
     """
     return (*(_fast_length(n, False) for n in shape[:-1]), _fast_length(shape[-1], True))
@@ -177,7 +237,25 @@ def fast_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 def frequencies(shape: tuple[int, ...], like: Array) -> tuple[Array, ...]:
     """Frequency along each axis in cycles per pixel, shaped to broadcast to the half spectrum.
 
-    The arrays share namespace, device and real dtype with `like`.
+    Parameters
+    ----------
+    shape : tuple of int
+        Spatial shape.
+    like : array
+        Gives the result's namespace, device and real dtype.
+
+    Returns
+    -------
+    tuple of array
+        One for each axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv import fft
+    >>> fy, fx = fft.frequencies((4, 6), np.zeros(1))
+    >>> fy.shape, fx.round(3)
+    ((4, 1), array([[0.   , 0.167, 0.333, 0.5  ]]))
     """
     xp = namespace(like)
     result = []
@@ -192,7 +270,28 @@ def frequencies(shape: tuple[int, ...], like: Array) -> tuple[Array, ...]:
 
 
 def parseval_weights(n: int, like: Array) -> Array:
-    """How often each entry of a half spectrum's last axis counts in the full spectrum: 1 or 2."""
+    """How often each entry of a half spectrum's last axis counts in the full spectrum: 1 or 2.
+
+    Parameters
+    ----------
+    n : int
+        Length of the last axis.
+    like : array
+        Gives the result's namespace, device and real dtype.
+
+    Returns
+    -------
+    array (n // 2 + 1,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from deconv import fft
+    >>> x = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> weights = fft.parseval_weights(4, x)
+    >>> float(weights @ np.abs(fft.rfftn(x, 1)) ** 2) / 4 == float(x @ x)
+    True
+    """
     xp = namespace(like)
     twice = [1.0] + [2.0] * ((n - 1) // 2) + [1.0] * (1 - n % 2 if n > 1 else 0)
     if is_numpy(like):

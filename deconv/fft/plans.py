@@ -92,9 +92,27 @@ _tuning = threading.Lock()
 def tune(shape: tuple[int, ...], dtype: str = "float32", ndim: int | None = None) -> str:
     """Measure every installed library on `shape` and use the fastest from now on; name it.
 
-    `shape` is a whole array's shape with `ndim` transformed axes at the end (default: all). Takes
-    0.2 to 4 s; the result and FFTW's wisdom are kept in the user's cache folder (``DECONV_CACHE``,
-    else ``XDG_CACHE_HOME``), so that no shape is ever measured twice.
+    Takes 0.2 to 4 s; the result and FFTW's wisdom are kept in the user's cache folder
+    (``DECONV_CACHE``, else ``XDG_CACHE_HOME``), so that no shape is ever measured twice.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the whole arrays.
+    dtype : {"float32", "float64"}
+        Of the real arrays.
+    ndim : int, optional
+        Number of transformed axes, the last ones; all if not given.
+
+    Returns
+    -------
+    {"scipy", "ducc0", "fftw"}
+
+    Examples
+    --------
+    >>> from deconv import fft
+    >>> fft.tune((37, 41)) in ("scipy", "ducc0", "fftw")
+    True
     """
     shape = tuple(shape)
     ndim = len(shape) if ndim is None else ndim
@@ -151,7 +169,26 @@ def _remember() -> None:
 
 
 def prepare(shape: tuple[int, ...], dtype: str, ndim: int, n_transforms: float) -> None:
-    """Say that `n_transforms` FFTs of this kind follow: measures plans if that repays its cost."""
+    """Say that `n_transforms` FFTs of this kind follow: measures plans if that repays its cost.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the whole arrays.
+    dtype : {"float32", "float64"}
+        Of the real arrays.
+    ndim : int
+        Number of transformed axes, the last ones.
+    n_transforms : float
+        How many follow.
+
+    Examples
+    --------
+    A few small transforms repay nothing, and nothing is measured:
+
+    >>> from deconv import fft
+    >>> fft.prepare((64, 64), "float32", 2, 10)
+    """
     n = math.prod(shape)
     ahead = n_transforms * 2.5 * n * math.log2(max(n, 2)) / (4e9 * get_threads())
     if ahead > REPAYS_SECONDS:

@@ -82,6 +82,7 @@ class Blur:
     Examples
     --------
     >>> import numpy as np
+    >>> from deconv import Blur
     >>> A = Blur(np.full((3, 3), 1 / 9), (64, 64))
     >>> x = np.ones(A.domain)
     >>> A(x).shape, bool(np.allclose(A(x), 1))

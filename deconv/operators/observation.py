@@ -24,10 +24,28 @@ __all__ = ["Observation", "observe"]
 
 @dataclass(frozen=True)
 class Observation:
-    """An observed image `y`, shape (..., *A.shape), with its operator `A`.
+    """An observed image `y`, shape ``(..., *A.shape)``, with its operator `A`.
 
     `y` has the channel axis first and 0 where the image was NaN; the operator's weights are 0
     there.
+
+    Attributes
+    ----------
+    A : Blur
+        The operator, with the weights of the pixels that were observed.
+    y : array, ``(..., *A.shape)``
+        The observed image.
+    channel_axis : int or None
+        Where the user's image has its channels.
+    dtype : dtype
+        Of the result: the image's own floating dtype.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> seen = deconv.operators.observe(np.ones((9, 9, 3)), deconv.psf.gaussian(1), channel_axis=2)
+    >>> seen.y.shape, seen.finish(seen.A.embed(seen.y)).shape
+    ((3, 9, 9), (9, 9, 3))
     """
 
     A: Blur
@@ -70,10 +88,23 @@ def observe(
     channel_axis : int, optional
         Axis that holds colours or separate images.
 
+    Returns
+    -------
+    Observation
+        The image, channels first and 0 where it was NaN; the operator's weights are 0 there.
+
     Raises
     ------
     TypeError, ValueError
         For anything that is not an image, a psf or weights, naming the argument.
+
+    Examples
+    --------
+    >>> import numpy as np, deconv
+    >>> image = np.array([1.0, np.nan, 3.0, 4.0])
+    >>> seen = deconv.operators.observe(image, [0.25, 0.5, 0.25])
+    >>> seen.y, seen.A.weights
+    (array([1., 0., 3., 4.]), array([1., 0., 1., 1.]))
     """
     given = image
     image, holes = checked(image, "image")

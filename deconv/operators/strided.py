@@ -82,6 +82,7 @@ class StridedBlur:
     Examples
     --------
     >>> import numpy as np
+    >>> from deconv import StridedBlur
     >>> A = StridedBlur(np.full((3, 3), 1 / 9), (32, 40), 2)
     >>> x = np.ones(A.domain)
     >>> A(x).shape, A.crop(x).shape, bool(np.allclose(A(x), 1))

@@ -85,7 +85,7 @@ class SpatiallyVaryingBlur:
     Examples
     --------
     >>> import numpy as np
-    >>> from deconv import psf
+    >>> from deconv import SpatiallyVaryingBlur, psf
     >>> psfs = np.stack([psf.gaussian(s, size=13) for s in (0.5, 1.0, 1.5, 2.0)])
     >>> A = SpatiallyVaryingBlur.from_grid(psfs.reshape(2, 2, 13, 13), (64, 64), order="gather")
     >>> x = np.ones(A.domain)

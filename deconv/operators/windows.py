@@ -77,6 +77,8 @@ def grid_windows(
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from deconv.operators import grid_windows
     >>> windows = grid_windows((2, 3), (40, 60))
     >>> windows.shape, bool(np.allclose(windows.sum(axis=0), 1))
     ((6, 40, 60), True)

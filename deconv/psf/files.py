@@ -52,6 +52,15 @@ def from_file(
     ValueError
         If the file cannot be read, holds no psf, or several and `index` or `variable` does not say
         which; if the psf has NaN or negative values or is zero everywhere.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from deconv import psf
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/kernel.npy", [[1, 2, 1]])
+    ...     psf.from_file(f"{folder}/kernel.npy")
+    array([[0.25, 0.5 , 0.25]])
     """
     path = Path(path)
     if index is not None:
@@ -91,6 +100,16 @@ def to_file(psf: Any, path: str | os.PathLike[str]) -> None:
         If the folder does not exist.
     ValueError
         For another suffix, or a psf that is none.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from deconv import psf
+    >>> kernel = psf.motion(9, 30)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     psf.to_file(kernel, f"{folder}/kernel.npy")
+    ...     bool((psf.from_file(f"{folder}/kernel.npy") == kernel).all())
+    True
     """
     path = Path(path)
     check_file(path, overwrite=True)
@@ -112,12 +131,26 @@ def to_file(psf: Any, path: str | os.PathLike[str]) -> None:
 def check_file(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Refuse a path that `to_file` cannot write, before there is a psf to write.
 
+    Parameters
+    ----------
+    path : path
+        Where the psf is to go.
+    overwrite : bool
+        Whether a file there may be replaced.
+
     Raises
     ------
     FileNotFoundError
         If its folder does not exist.
     ValueError
         For an unknown suffix, or a file that exists, unless `overwrite`.
+
+    Examples
+    --------
+    >>> from deconv import psf
+    >>> psf.check_file("kernel.jpg")
+    Traceback (most recent call last):
+    ValueError: kernel.jpg has suffix '.jpg'; expected .npy, .tif or .png
     """
     path = Path(path)
     if path.suffix.lower() not in WRITTEN:

@@ -90,6 +90,16 @@ def normalise(psf: Array) -> np.ndarray:
 
     Negative values down to a millionth of the maximum are taken for rounding and become 0.
 
+    Parameters
+    ----------
+    psf : array
+        Any number of axes.
+
+    Returns
+    -------
+    array
+        Non-negative and summing to 1; float32 stays, all else becomes float64.
+
     Raises
     ------
     ValueError
@@ -107,6 +117,21 @@ def normalise(psf: Array) -> np.ndarray:
 
 def centroid(psf: Array) -> tuple[float, ...]:
     """Centre of mass of `psf`, as an index per axis; ``size // 2`` where it is centred.
+
+    Parameters
+    ----------
+    psf : array
+        Any number of axes, non-negative; its sum does not matter.
+
+    Returns
+    -------
+    tuple of float
+        One index per axis.
+
+    Raises
+    ------
+    ValueError
+        As in `normalise`.
 
     Examples
     --------
@@ -145,6 +170,17 @@ def shift(psf: Array, offset: float | Sequence[float]) -> np.ndarray:
     array
         Same shape, unless light would leave it: then it grows, by as many pixels before as after,
         so that nothing is lost and the centre stays at ``size // 2``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `normalise`, and for an `offset` that is not finite or does not fit the axes.
+
+    Examples
+    --------
+    >>> from deconv import psf
+    >>> psf.shift([0, 0, 1, 0, 0], 1.5)
+    array([0. , 0. , 0. , 0.5, 0.5])
     """
     values = checked(psf)
     offset = _per_axis(offset, values.ndim, "offset")
@@ -180,6 +216,21 @@ def centre(psf: Array) -> np.ndarray:
     An off-centre psf shifts the restored picture by as much. See `shift` for how it is moved and
     when the shape grows.
 
+    Parameters
+    ----------
+    psf : array
+        Any number of axes, non-negative.
+
+    Returns
+    -------
+    array
+        Summing to 1; float32 stays, all else becomes float64.
+
+    Raises
+    ------
+    ValueError
+        As in `normalise`.
+
     Examples
     --------
     >>> from deconv import psf
@@ -194,10 +245,28 @@ def centre(psf: Array) -> np.ndarray:
 def pad(psf: Array, shape: int | Sequence[int]) -> np.ndarray:
     """`psf` inside zeros of `shape`, its centre at ``size // 2`` before and after.
 
+    Parameters
+    ----------
+    psf : array
+        Any number of axes.
+    shape : int or sequence of int
+        Of the result, one number or one per axis.
+
+    Returns
+    -------
+    array
+        Summing to 1.
+
     Raises
     ------
     ValueError
         If `shape` is smaller than the psf along any axis.
+
+    Examples
+    --------
+    >>> from deconv import psf
+    >>> psf.pad([0.25, 0.5, 0.25], 6)
+    array([0.  , 0.  , 0.25, 0.5 , 0.25, 0.  ])
     """
     values = checked(psf)
     shape = sizes(shape, values.ndim, "shape")
@@ -236,11 +305,24 @@ def crop(
         Fraction of the maximum, in [0, 1); 0, the default, trims borders that are exactly zero.
         Pixels below it that lie inside the kept window stay.
 
+    Returns
+    -------
+    array
+        Summing to 1.
+
     Raises
     ------
     ValueError
         If `shape` is larger than the psf, if no light is left, or if `shape` and `threshold` are
         both given.
+
+    Examples
+    --------
+    >>> from deconv import psf
+    >>> psf.crop([0, 1, 2, 1, 0], 3)
+    array([0.25, 0.5 , 0.25])
+    >>> psf.crop([0.01, 1, 2, 1, 0], threshold=0.1).shape
+    (3,)
     """
     values = checked(psf)
     if shape is None:
@@ -294,6 +376,17 @@ def resize(psf: Array, scale: float | Sequence[float]) -> np.ndarray:
     -------
     array
         About `scale` times the size, centre at ``size // 2``. An odd size stays odd.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `normalise`, and for a `scale` that is not above 0.
+
+    Examples
+    --------
+    >>> from deconv import psf
+    >>> psf.resize([0, 1, 2, 1, 0], 0.5)
+    array([0.125, 0.75 , 0.125])
     """
     values = checked(psf)
     scale = _per_axis(scale, values.ndim, "scale", low=0.0)

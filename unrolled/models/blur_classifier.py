@@ -49,6 +49,20 @@ class BlurClassifierConfig:
         Channels at full resolution, at half of it, at a quarter, and so on.
     convolutions : tuple of int
         How many there are at each resolution.
+
+    Raises
+    ------
+    ValueError
+        If a number is not positive, or the two are not of one length.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled import BlurClassifier
+    >>> from unrolled.models.blur_classifier import BlurClassifierConfig
+    >>> config = BlurClassifierConfig(widths=(4, 8), convolutions=(1, 1))
+    >>> BlurClassifier(config)(torch.rand(1, 1, 32, 32)).shape
+    torch.Size([1])
     """
 
     widths: tuple[int, ...] = (6, 16, 24, 32)
@@ -68,6 +82,11 @@ class BlurClassifierConfig:
 class BlurClassifier(nn.Module):
     """Grey pictures to the logit of their being blurred: positive for blurred, negative for sharp.
 
+    Parameters
+    ----------
+    config : BlurClassifierConfig, optional
+        Its size.
+
     References
     ----------
     L. Li, J. Pan, W.-S. Lai, C. Gao, N. Sang and M.-H. Yang, "Learning a discriminative prior for
@@ -76,6 +95,8 @@ class BlurClassifier(nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from unrolled import BlurClassifier
     >>> net = BlurClassifier()
     >>> x = torch.rand(2, 1, 50, 70)
     >>> net(x).shape, net.map(x).shape

@@ -56,6 +56,19 @@ class DBGANConfig:
         Residual-in-residual dense blocks, of fifteen convolutions each.
     scale : float
         Of what a block adds to its input, in (0, 1].
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.dbgan import DBGAN, DBGANConfig
+    >>> net = DBGAN(DBGANConfig(width=8, growth=4, blocks=1))
+    >>> net(torch.rand(1, 3, 16, 16)).shape
+    torch.Size([1, 3, 16, 16])
     """
 
     channels: int = 3
@@ -81,6 +94,19 @@ class BGANConfig(DBGANConfig):
         As of `DBGANConfig`.
     noise : int
         Numbers that say which blur a picture gets.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.dbgan import BGAN, BGANConfig
+    >>> net = BGAN(BGANConfig(width=8, growth=4, blocks=1, noise=2))
+    >>> net(torch.rand(1, 3, 16, 16), torch.zeros(1, 2)).shape
+    torch.Size([1, 3, 16, 16])
     """
 
     blocks: int = 9
@@ -99,8 +125,19 @@ BGAN_PRESETS = {"paper": BGANConfig(), "small": BGANConfig(width=32, growth=16, 
 class DBGAN(Restorer, nn.Module):
     """The generator that restores: ``clamp(x + f(x), 0, 1)``; it begins as the identity.
 
+    Parameters
+    ----------
+    config : DBGANConfig, optional
+        Its size; the preset "small" if not given.
+
+    References
+    ----------
+    K. Zhang et al., "Deblurring by realistic blurring", CVPR 2020.
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.dbgan import DBGAN
     >>> net = DBGAN.preset("small", blocks=1)
     >>> net(torch.rand(2, 3, 21, 30)).shape
     torch.Size([2, 3, 21, 30])
@@ -151,8 +188,19 @@ class BGAN(nn.Module):
 
     The noise is one vector for a picture, the same at all its pixels.
 
+    Parameters
+    ----------
+    config : BGANConfig, optional
+        Its size; `BGAN_PRESETS` "small" if not given.
+
+    References
+    ----------
+    K. Zhang et al., "Deblurring by realistic blurring", CVPR 2020.
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.dbgan import BGAN
     >>> net = BGAN.preset("small", blocks=1)
     >>> net(torch.rand(2, 3, 21, 30)).shape
     torch.Size([2, 3, 21, 30])
@@ -298,11 +346,24 @@ def bgan_loss(
         What was generated, and a picture of the same scene.
     real : tensor, shape (M, C, H, W)
         Really blurred pictures, of other scenes.
+    adversarial : float
+        Weight of the adversary's loss.
 
     Returns
     -------
     tensor
         A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from unrolled.adversarial import Adversary
+    >>> from unrolled.models.dbgan import bgan_loss
+    >>> adversary = Adversary(nn.AvgPool2d(8), "relativistic-blur")
+    >>> blurred, reference, real = torch.rand(3, 2, 3, 16, 16)
+    >>> bgan_loss(adversary, nn.Identity(), blurred, reference, real).shape
+    torch.Size([])
     """
     loss = adversary.generator_loss(real, blurred)
     return perceptual(features, blurred, reference) + adversarial * loss
@@ -319,8 +380,30 @@ def dbgan_loss(
 ) -> Tensor:
     """What DBGAN makes small: `perceptual`, pixels' squared error, and the adversary's loss.
 
-    The last two are weighted by `content` and `adversarial`. Arguments as of `bgan_loss`, pictures
-    (N, C, H, W) on [0, 1]; the result is a scalar.
+    Parameters
+    ----------
+    adversary, features
+        As of `bgan_loss`.
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+    content, adversarial : float
+        Weights of the squared error and of the adversary's loss.
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from unrolled.adversarial import Adversary
+    >>> from unrolled.models.dbgan import dbgan_loss
+    >>> adversary = Adversary(nn.AvgPool2d(8), "relativistic-average")
+    >>> restored, sharp = torch.rand(2, 2, 3, 16, 16)
+    >>> dbgan_loss(adversary, nn.Identity(), restored, sharp).shape
+    torch.Size([])
     """
     loss = adversary.generator_loss(sharp, restored)
     seen = perceptual(features, restored, sharp)

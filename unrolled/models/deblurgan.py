@@ -58,6 +58,19 @@ class DeblurGANConfig:
     upsample : {"transposed", "resize"}
         By a transposed convolution, as published, which can leave a checkerboard, or by repeating
         pixels before a convolution (Odena et al. 2016), which cannot.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.deblurgan import DeblurGAN, DeblurGANConfig
+    >>> net = DeblurGAN(DeblurGANConfig(width=8, blocks=1, upsample="resize"))
+    >>> net(torch.rand(1, 3, 16, 16)).shape
+    torch.Size([1, 3, 16, 16])
     """
 
     channels: int = 3
@@ -86,8 +99,20 @@ class DeblurGAN(Restorer, nn.Module):
 
     It begins as the identity; the published one begins as noise.
 
+    Parameters
+    ----------
+    config : DeblurGANConfig, optional
+        Its size; the preset "small" if not given.
+
+    References
+    ----------
+    Kupyn, Budzan, Mykhailych, Mishkin and Matas (2018), "DeblurGAN: blind motion deblurring using
+    conditional adversarial networks", CVPR.
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.deblurgan import DeblurGAN
     >>> net = DeblurGAN.preset("small")
     >>> net(torch.rand(2, 3, 21, 30)).shape
     torch.Size([2, 3, 21, 30])
@@ -205,6 +230,19 @@ class PatchCriticConfig:
         Whether features are normalised within each picture.
     output : {"patch", "binary"}
         A logit for each patch, or their mean: one for each picture.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.deblurgan import PatchCritic, PatchCriticConfig
+    >>> critic = PatchCritic(PatchCriticConfig(width=8, layers=2, output="binary"))
+    >>> critic(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 1])
     """
 
     channels: int = 3
@@ -226,8 +264,20 @@ CRITICS = {"paper": PatchCriticConfig(), "small": PatchCriticConfig(width=24)}
 class PatchCritic(nn.Module):
     """Whether patches of a picture look real: 70 x 70 pixels, 8 apart, with three layers.
 
+    Parameters
+    ----------
+    config : PatchCriticConfig, optional
+        Its size; `CRITICS` "small" if not given.
+
+    References
+    ----------
+    Isola, Zhu, Zhou and Efros (2017), "Image-to-image translation with conditional adversarial
+    networks", CVPR.
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.deblurgan import PatchCritic
     >>> PatchCritic.preset("small")(torch.rand(2, 3, 64, 80)).shape
     torch.Size([2, 1, 6, 8])
     """
@@ -297,6 +347,35 @@ def deblurgan_loss(
 
     The paper's adversary is ``Adversary(critic, "wgan-gp")``, with five steps of the critic to one
     of the generator. Pictures are (N, C, H, W) on [0, 1]; the result is a scalar.
+
+    Parameters
+    ----------
+    adversary : Adversary
+        The critic with its loss.
+    features : callable
+        As of `unrolled.losses.perceptual`.
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+    content : float
+        Weight of the features' error; 100 in the paper.
+
+    Returns
+    -------
+    tensor
+        A scalar.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from torch import nn
+    >>> from unrolled.adversarial import Adversary
+    >>> from unrolled.models.deblurgan import deblurgan_loss
+    >>> adversary = Adversary(nn.AvgPool2d(8))
+    >>> sharp = torch.rand(2, 3, 16, 16)
+    >>> restored = sharp.clone().requires_grad_()
+    >>> deblurgan_loss(adversary, nn.Identity(), restored, sharp).backward()
+    >>> restored.grad.shape
+    torch.Size([2, 3, 16, 16])
     """
     loss = adversary.generator_loss(sharp, restored)
     return loss + content * perceptual(features, restored, sharp)

@@ -54,6 +54,17 @@ class DeepDeblurConfig:
     residual : bool
         Whether a scale predicts what to add to its blurred picture, starting from nothing. The
         published one predicts the picture.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> from unrolled.models.deepdeblur import DeepDeblur, DeepDeblurConfig
+    >>> len(DeepDeblur(DeepDeblurConfig(width=8, blocks=1, scales=2)).bodies)
+    2
     """
 
     channels: int = 3
@@ -81,6 +92,11 @@ PRESETS = {
 class DeepDeblur(Restorer, nn.Module):
     """Blurred pictures to sharp ones, from coarse to fine, without a psf.
 
+    Parameters
+    ----------
+    config : DeepDeblurConfig, optional
+        Its size.
+
     Notes
     -----
     The blurred pictures of the scales are a pyramid of binomial filters. In evaluation mode,
@@ -93,6 +109,8 @@ class DeepDeblur(Restorer, nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.deepdeblur import DeepDeblur
     >>> net = DeepDeblur.preset("small")
     >>> x = torch.rand(1, 3, 21, 18)
     >>> net(x).shape

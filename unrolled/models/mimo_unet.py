@@ -62,6 +62,19 @@ class MIMOUNetConfig:
         its own scale as it is; or all scales by a `DynamicFusion`.
     dropout : float
         Part of that, in [0, 1), that is left out by whole channels in training.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.mimo_unet import MIMOUNet, MIMOUNetConfig
+    >>> config = MIMOUNetConfig(width=8, blocks=1, fusion="dffm")
+    >>> MIMOUNet(config)(torch.rand(1, 3, 16, 16)).shape
+    torch.Size([1, 3, 16, 16])
     """
 
     channels: int = 3
@@ -92,6 +105,16 @@ class MultiScaleResidual(nn.Module):
     """Four groups of channels, each seeing further than the last (Wan et al. 2023).
 
     What activations and what reduction the attention has is our choice.
+
+    Parameters
+    ----------
+    width : int
+        Channels, a multiple of 4.
+
+    Examples
+    --------
+    >>> MultiScaleResidual(8)(torch.rand(1, 8, 5, 6)).shape
+    torch.Size([1, 8, 5, 6])
     """
 
     def __init__(self, width: int) -> None:
@@ -161,6 +184,11 @@ class FeatureAttention(nn.Module):
 class MIMOUNet(Restorer, nn.Module):
     """Blurred pictures to sharp ones, without a psf.
 
+    Parameters
+    ----------
+    config : MIMOUNetConfig, optional
+        Its size.
+
     Notes
     -----
     Each scale predicts what to add to its blurred picture. Unlike the published network it starts
@@ -177,6 +205,8 @@ class MIMOUNet(Restorer, nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.mimo_unet import MIMOUNet
     >>> net = MIMOUNet.preset("small")
     >>> x = torch.rand(1, 3, 21, 18)
     >>> net(x).shape

@@ -49,6 +49,19 @@ class NAFNetConfig:
     window : int, optional
         Side, in pixels of the picture, of the windows that means are taken over; None is the whole
         picture. It changes no weights: see `NAFNet.local`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.nafnet import NAFNet, NAFNetConfig
+    >>> net = NAFNet(NAFNetConfig(width=8, encoder=(1, 1), decoder=(1, 1)))
+    >>> net(torch.rand(1, 3, 16, 16)).shape
+    torch.Size([1, 3, 16, 16])
     """
 
     channels: int = 3
@@ -82,7 +95,27 @@ PRESETS = {
 
 
 class LayerNorm(nn.Module):
-    """Mean 0 and variance 1 over the channels of each pixel, then a gain and an offset for each."""
+    """Mean 0 and variance 1 over the channels of each pixel, then a gain and an offset for each.
+
+    Parameters
+    ----------
+    width : int
+        Channels.
+    least : float
+        Added to the variance.
+
+    References
+    ----------
+    Ba, Kiros and Hinton (2016), "Layer normalization", arXiv 1607.06450.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.nafnet import LayerNorm
+    >>> y = LayerNorm(8)(torch.rand(1, 8, 2, 2))
+    >>> bool(y.mean(1).abs().max() < 1e-5)
+    True
+    """
 
     def __init__(self, width: int, least: float = 1e-6) -> None:
         super().__init__()
@@ -112,6 +145,14 @@ def local_mean(x: Tensor, window: int | None = None) -> Tensor:
     Returns
     -------
     tensor, shape (N, C, H, W), or (N, C, 1, 1) where the window covers the picture
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.nafnet import local_mean
+    >>> x = torch.arange(4.0).reshape(1, 1, 1, 4)
+    >>> local_mean(x).item(), local_mean(x.expand(1, 1, 4, 4), 2)[0, 0, 0].tolist()
+    (1.5, [0.5, 1.5, 2.5, 2.5])
     """
     mean = x.mean((-2, -1), keepdim=True)
     if window is None or window >= max(x.shape[-2:]):
@@ -134,7 +175,23 @@ def _along(x: Tensor, window: int, axis: int) -> Tensor:
 
 
 class NAFBlock(nn.Module):
-    """Two residual steps, of neighbouring pixels and of channels; it starts as the identity."""
+    """Two residual steps, of neighbouring pixels and of channels; it starts as the identity.
+
+    Parameters
+    ----------
+    width : int
+        Channels.
+    window : int, optional
+        Side of the windows that means are taken over; None is the whole picture.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.nafnet import NAFBlock
+    >>> x = torch.rand(1, 8, 4, 4)
+    >>> torch.equal(NAFBlock(8)(x), x)
+    True
+    """
 
     def __init__(self, width: int, window: int | None = None) -> None:
         super().__init__()
@@ -167,6 +224,11 @@ def _gate(x: Tensor) -> Tensor:
 class NAFNet(Restorer, nn.Module):
     """Blurred pictures to sharp ones, without a psf.
 
+    Parameters
+    ----------
+    config : NAFNetConfig, optional
+        Its size.
+
     Notes
     -----
     Unlike the published network it starts as the identity, and pictures whose size is no multiple
@@ -182,6 +244,8 @@ class NAFNet(Restorer, nn.Module):
 
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.nafnet import NAFNet
     >>> net = NAFNet.preset("small")
     >>> net(torch.rand(1, 3, 21, 18)).shape
     torch.Size([1, 3, 21, 18])

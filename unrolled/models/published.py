@@ -75,6 +75,17 @@ def from_nafnet(state: State) -> NAFNet:
         If there is no such file.
     ValueError
         If it cannot be read, or its tensors are not those of a NAFNet, or not finite.
+
+    References
+    ----------
+    Chen, Chu, Zhang and Sun (2022), "Simple baselines for image restoration", ECCV.
+
+    Examples
+    --------
+    >>> from unrolled.models.published import from_nafnet
+    >>> from_nafnet("NAFNet-GoPro-width32.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     tensors, where = _read(state)
     channels, width = _head(tensors, "intro.weight", where, "NAFNet")
@@ -112,6 +123,18 @@ def from_mimo_unet(state: State) -> MIMOUNet:
         If there is no such file.
     ValueError
         If it cannot be read, or its tensors are not those of a MIMO-UNet, or not finite.
+
+    References
+    ----------
+    Cho, Ji, Hong, Jung and Ko (2021), "Rethinking coarse-to-fine approach in single image
+    deblurring", ICCV.
+
+    Examples
+    --------
+    >>> from unrolled.models.published import from_mimo_unet
+    >>> from_mimo_unet("MIMO-UNet.safetensors")
+    Traceback (most recent call last):
+    FileNotFoundError: ...
     """
     tensors, where = _read(state)
     channels, width = _head(tensors, "feat_extract.0.main.0.weight", where, "MIMO-UNet")

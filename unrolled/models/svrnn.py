@@ -64,6 +64,17 @@ def linear_scan(x: Tensor, g: Tensor, dim: int = -1, reverse: bool = False) -> T
     Cundy 2018, "Parallelizing linear recurrent neural nets over sequence length"); it keeps x, g
     and h and nothing between. It is slow along the innermost axis in memory, which for pictures in
     `torch.channels_last` is neither of space.
+
+    References
+    ----------
+    Brent and Kung (1982), "A regular layout for parallel adders", IEEE Trans. Comput. C-31.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.svrnn import linear_scan
+    >>> linear_scan(torch.tensor([1.0, 0.0, 0.0]), torch.full((3,), 0.5))
+    tensor([0.5000, 0.2500, 0.1250])
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         given = x.dtype if isinstance(x, Tensor) else type(x).__name__
@@ -148,6 +159,17 @@ class SVRNNConfig:
     residual : bool
         Whether the network predicts what to add to the picture, starting from nothing. The
         published one predicts the picture.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> from unrolled.models.svrnn import SVRNN, SVRNNConfig
+    >>> len(SVRNN(SVRNNConfig(gates=(8, 8, 8, 8), stages=2)).mix)
+    2
     """
 
     channels: int = 3
@@ -175,8 +197,15 @@ PRESETS = {
 class SVRNN(Restorer, nn.Module):
     """Recurrences in four directions, between an encoder and a decoder.
 
+    Parameters
+    ----------
+    config : SVRNNConfig, optional
+        Its size; the preset "small" if not given.
+
     Examples
     --------
+    >>> import torch
+    >>> from unrolled.models.svrnn import SVRNN
     >>> net = SVRNN.preset("small")
     >>> net(torch.rand(2, 3, 21, 30)).shape
     torch.Size([2, 3, 21, 30])

@@ -35,6 +35,18 @@ class VGGCriticConfig:
         Features at full resolution; twice as many at each coarser one, up to eight times.
     norm : bool
         Whether there are batch norms.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a value out of its range, with its name.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.models.vgg_critic import VGGCritic, VGGCriticConfig
+    >>> VGGCritic(VGGCriticConfig(width=4, norm=False))(torch.rand(2, 3, 64, 64)).shape
+    torch.Size([2, 1])
     """
 
     channels: int = 3
@@ -55,9 +67,20 @@ class VGGCritic(nn.Module):
 
     The published one takes pictures of 128 pixels; others are brought to its 4 x 4 features.
 
+    Parameters
+    ----------
+    config : VGGCriticConfig, optional
+        Its size; the preset "small" if not given.
+
+    References
+    ----------
+    Ledig et al. (2017), "Photo-realistic single image super-resolution using a generative
+    adversarial network", CVPR.
+
     Examples
     --------
     >>> import torch
+    >>> from unrolled.models.vgg_critic import VGGCritic
     >>> VGGCritic.preset("small")(torch.rand(2, 3, 64, 80)).shape
     torch.Size([2, 1])
     """
