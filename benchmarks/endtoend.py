@@ -188,12 +188,15 @@ def sheet(restorers: dict[str, Restore], data: list[Case], path: Path) -> None:
     """One case of each kind: blurred, restored by each, sharp."""
     from skimage import io
 
-    strips, seen = [], set()
+    found: dict[str, list[Case]] = {}
     for case in data:
-        if case.kind not in seen and min(case.sharp.shape[:2]) >= SIDE:
-            seen.add(case.kind)
-            shown = [case.blurred, *(r(case.blurred) for r in restorers.values()), case.sharp]
-            strips.append(np.concatenate([x[:SIDE, :SIDE] for x in shown], axis=1))
+        if min(case.sharp.shape[:2]) >= SIDE:
+            found.setdefault(case.kind, []).append(case)
+    strips = []
+    for i, same in enumerate(found.values()):
+        case = same[i % len(same)]  # another picture for each kind
+        shown = [case.blurred, *(r(case.blurred) for r in restorers.values()), case.sharp]
+        strips.append(np.concatenate([x[:SIDE, :SIDE] for x in shown], axis=1))
     picture = np.clip(np.concatenate(strips), 0, 1)
     io.imsave(path, (picture * 255).round().astype(np.uint8), check_contrast=False)
 

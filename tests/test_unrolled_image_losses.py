@@ -50,6 +50,8 @@ def test_psnr_of_each_picture():
     sharp = torch.zeros(2, 3, 4, 4, dtype=torch.float64)
     x = sharp.clone()
     x[0], x[1] = 0.1, -0.01
+    level = 0.025 * (math.log((0.01 + 4e-4) / 0.0025) + math.log((1e-4 + 4e-4) / 0.0025)) / 2
+    assert float(losses.log_mse(x, sharp)) == pytest.approx(level)
     assert float(losses.psnr_loss(x, sharp)) == pytest.approx(-(20 + 40) / 2, abs=1e-3)
     same = sharp.clone().requires_grad_()
     losses.psnr_loss(same, sharp).backward()

@@ -24,6 +24,7 @@ __all__ = [
     "l1",
     "latent_l1",
     "latent_psnr",
+    "log_mse",
     "mse",
     "multi_scale",
     "perceptual",
@@ -90,7 +91,11 @@ def latent_psnr(model: nn.Module, batch: Batch) -> Tensor:
     Every picture counts alike, whatever its noise, but for those that are good already; the scale
     is that of the absolute error, so that a run may go on from one to the other.
     """
-    error = _latent_error(model, batch, torch.square)
+    return _levelled(_latent_error(model, batch, torch.square))
+
+
+def _levelled(error: Tensor) -> Tensor:
+    """Logarithm of mean squared errors, on the scale of an absolute error; see `GOOD`."""
     return TYPICAL / 2 * torch.log((error + GOOD**2) / TYPICAL**2).mean()
 
 
@@ -216,7 +221,45 @@ def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
     return 10 / math.log(10) * (error + ALIKE).log().mean()
 
 
-PIXELS = {"l1": l1, "mse": mse, "charbonnier": charbonnier, "psnr": psnr_loss}
+def log_mse(restored: Tensor, sharp: Tensor) -> Tensor:
+    """Logarithm of the mean squared error of each picture, less so from 34 dB on.
+
+    Every picture counts alike, whatever its blur, but for those that are good already; `psnr_loss`
+    asks for perfection of pictures that were sharp from the beginning. The scale is that of `l1`,
+    so that a run may go on from one to the other.
+
+    Parameters
+    ----------
+    restored, sharp : tensor, shape (N, C, H, W)
+        On [0, 1].
+
+    Returns
+    -------
+    tensor
+        A scalar, ``0.025 * log((mse + 0.02**2) / 0.05**2)``, mean over the pictures.
+
+    Raises
+    ------
+    ValueError
+        As `l1`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import log_mse
+    >>> round(float(log_mse(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.05))), 5)
+    0.00371
+    """
+    return _levelled(_difference(restored, sharp).square().mean((-3, -2, -1)))
+
+
+PIXELS = {
+    "l1": l1,
+    "mse": mse,
+    "charbonnier": charbonnier,
+    "log-mse": log_mse,
+    "psnr": psnr_loss,
+}
 
 
 def spectral_l1(restored: Tensor, sharp: Tensor, *, weight: float = SPECTRAL) -> Tensor:

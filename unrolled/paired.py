@@ -38,7 +38,7 @@ class Terms:
 
     Parameters
     ----------
-    pixel : {"charbonnier", "l1", "mse", "psnr"}
+    pixel : {"charbonnier", "l1", "mse", "log-mse", "psnr"}
         Error of pixels, at every scale that the network has.
     spectral : float
         Weight of the spectra's error, at every scale; MIMO-UNet has 0.1.
@@ -57,7 +57,7 @@ class Terms:
     0.0
     """
 
-    pixel: Literal["charbonnier", "l1", "mse", "psnr"] = "charbonnier"
+    pixel: Literal["charbonnier", "l1", "mse", "log-mse", "psnr"] = "charbonnier"
     spectral: float = 0.0
     perceptual: float = 0.0
     features: Path | None = None

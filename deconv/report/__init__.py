@@ -77,6 +77,7 @@ def compare(
     Examples
     --------
     >>> import tempfile, numpy as np, deconv, deconv.io
+    >>> from deconv.report import compare
     >>> from skimage import data
     >>> sharp = data.camera()[128:256, 128:256] / 255
     >>> A = deconv.Blur(deconv.psf.motion(7, 30), sharp.shape, boundary="periodic")
