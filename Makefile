@@ -40,7 +40,7 @@ bench: .venv/.test
 	$(BIN)/python -m benchmarks
 
 docs: .venv/.docs
-	$(BIN)/python -m sphinx -W --keep-going docs docs/_build
+	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
 
 .venv/bin/python:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'deconv needs Python 3.11')"
