@@ -64,6 +64,7 @@ RUNS = {
     "deepdeblur": Arm("deepdeblur"),
     "svrnn": Arm("svrnn"),
     "deblurgan": Arm("deblurgan"),
+    "dbgan": Arm("dbgan"),
     "deblurgan-wgan": Arm("deblurgan", terms=SEEN, against=CRITIC),
     "svrnn-wgan": Arm("svrnn", terms=SEEN, against=CRITIC),
     "nafnet-fields": Arm("nafnet", recipe=FIELDS),
@@ -77,6 +78,7 @@ TABLES: dict[str, dict[str, str]] = {
         "DeepDeblur": "deepdeblur",
         "SVRNN": "svrnn",
         "DeblurGAN's generator": "deblurgan",
+        "DBGAN's": "dbgan",
     },
     "mimo": {
         "residual blocks, AFF (MIMO-UNet)": "mimo-unet",

@@ -119,19 +119,20 @@ def test_fifty_steps_lower_the_loss(tmp_path):
     assert np.mean(found[-10:]) < 0.6 * np.mean(found[:10])
 
 
-def test_a_killed_run_goes_on_to_the_same_curve(tmp_path):
+@pytest.mark.parametrize(("optimizer", "widths"), [("adam", (4, 8)), ("muon", (16, 16))])
+def test_a_killed_run_goes_on_to_the_same_curve(tmp_path, optimizer, widths):
     def loss(model, batch):
         # What a network may draw, as dropout does, is drawn again.
         return latent_l1(model, batch) * (1 + 0.1 * torch.rand(()))
 
-    plans = [config(tmp_path / name, steps=14, save=4) for name in "ab"]
-    whole = train(network(), samples(), loss, plans[0])
+    plans = [config(tmp_path / name, steps=14, save=4, optimizer=optimizer) for name in "ab"]
+    whole = train(network(widths=widths), samples(), loss, plans[0])
     last = int(np.random.default_rng(0).choice([5, 6, 7, 9, 10, 11]))
     with pytest.raises(Killed):
-        train(network(), killed_at(last), loss, plans[1])
+        train(network(widths=widths), killed_at(last), loss, plans[1])
     assert len(losses(tmp_path / "b")) == last
     steps = []
-    resumed = train(network(), Watched(samples(), steps.append), loss, plans[1])
+    resumed = train(network(widths=widths), Watched(samples(), steps.append), loss, plans[1])
     assert steps[0] == last // 4 * 4
     a, b = (table(plan.run / "loss.csv") for plan in plans)
     assert a["step"] == b["step"] == tuple(str(step) for step in range(1, 15))

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning_fabric import Fabric
@@ -22,8 +22,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from unrolled.log import Log
+from unrolled.muon import Muon
 
 __all__ = ["Rival", "Samples", "TrainConfig", "launched", "learning_rate", "train"]
+
+OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "muon": Muon}
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class TrainConfig:
         Largest norm of the gradient.
     ema : float
         Decay of the averaged weights, which are the result.
+    optimizer : {"adam", "muon"}
+        "muon" is that of Jordan et al. for the convolutions that are matrices, and Adam for what is
+        left: see `unrolled.muon.Muon`.
     betas : (float, float)
         Of Adam; a critic moves the aim, and momentum of 0.5 lets the network follow.
     mixed : bool
@@ -72,6 +78,7 @@ class TrainConfig:
     warmup: int = 200
     clip: float = 0.5
     ema: float = 0.999
+    optimizer: Literal["adam", "muon"] = "adam"
     betas: tuple[float, float] = (0.9, 0.99)
     mixed: bool = True
     save: int = 250
@@ -264,7 +271,7 @@ class _Side:
         self.fabric, self.lr, self.clip = fabric, lr, config.clip
         self.objective, self.optimizer = fabric.setup(
             _Objective(model, loss, config.mixed),
-            torch.optim.Adam(model.parameters(), lr=lr, betas=config.betas),
+            OPTIMIZERS[config.optimizer](model.parameters(), lr=lr, betas=config.betas),
         )
 
     def step(self, number: int, rate: float, *batch: Any) -> tuple[float, float]:
