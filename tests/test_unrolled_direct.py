@@ -1,6 +1,7 @@
 """End-to-end networks on users' pictures: layouts, units, tiles, holes, what they may not paint."""
 
 import copy
+import inspect
 import warnings
 from functools import cache
 
@@ -486,6 +487,13 @@ def test_the_method_restores_by_a_network(saved, monkeypatch):
     assert len(states) == 1
     image[:, 2, 3] = np.nan
     assert np.isfinite(method.restore(image, network=saved, guard="none", channel_axis=0)).all()
+
+
+def test_the_method_has_the_defaults_of_the_function():
+    # Methods are listed without torch, so they have numbers of their own.
+    own, function = (inspect.signature(f).parameters for f in (learned.end_to_end, restore))
+    for name in ("guard", "ensemble", "tile"):
+        assert own[name].default == function[name].default
 
 
 def test_the_method_names_what_it_does_not_take(saved):

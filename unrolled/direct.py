@@ -26,8 +26,9 @@ from unrolled.planes import unit_range
 
 __all__ = ["Restorer", "restore"]
 
-# Side of a tile, and what tiles share: that of `HQSNet.restore`, and more than most blurs reach.
-TILE, OVERLAP = 1024, 64
+# Features of tiles of 512 stay in the caches of a CPU: NAFNet takes two thirds of the time that it
+# takes in tiles of 1024, the shared pixels included. Most blurs reach less far than the overlap.
+TILE, OVERLAP = 512, 64
 # Tiles begin at multiples of this, so that coarse scales have their pixels where the picture has.
 ALIGN = 32
 

@@ -106,7 +106,7 @@ def end_to_end(
     network: str = "nafnet-motion",
     guard: str = "keep",
     ensemble: bool = False,
-    tile: int = 1024,
+    tile: int = 512,
     boundary: str = "unknown",
     weights: Any = None,
     channel_axis: int | None = None,
