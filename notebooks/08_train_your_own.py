@@ -37,8 +37,8 @@ from skimage import data
 import deconv
 from deconv.metrics import psnr
 from unrolled import HQSNet, Recipe, Synthesis
+from unrolled.latent_losses import denoised_l1, latent_psnr
 from unrolled.loop import TrainConfig, train
-from unrolled.losses import denoised_l1, latent_psnr
 from unrolled.synthesis import Noisy
 
 plt.rcParams.update({"figure.dpi": 110, "font.size": 9, "image.cmap": "gray"})

@@ -16,8 +16,8 @@ pytest.importorskip("lightning_fabric")
 from torch import nn  # noqa: E402
 
 from unrolled.hqs import HQSNet  # noqa: E402
+from unrolled.latent_losses import denoised_l1, latent_l1  # noqa: E402
 from unrolled.loop import TrainConfig, learning_rate, train  # noqa: E402
-from unrolled.losses import denoised_l1, latent_l1  # noqa: E402
 from unrolled.synthesis import Noisy, Recipe, Synthesis  # noqa: E402
 from unrolled.validation import DenoiserValidation, Validation  # noqa: E402
 

@@ -7,23 +7,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from deconv.fft import parseval_weights
 
 if TYPE_CHECKING:
     # The networks' own losses are made of those here, and need no synthesis.
     from unrolled.pairs import Known
-    from unrolled.synthesis import Batch
 
 __all__ = [
-    "LATENT",
     "PIXELS",
     "charbonnier",
-    "denoised_l1",
     "l1",
-    "latent_l1",
-    "latent_psnr",
+    "levelled",
     "log_mse",
     "mse",
     "multi_scale",
@@ -45,71 +41,6 @@ STRAY = 1e-3
 DARK = 1e-3
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def denoised_l1(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Mean absolute error of a denoiser, for a batch of `unrolled.synthesis.Noisy`.
-
-    Parameters
-    ----------
-    model : Module
-        ``model(noisy, sigma)``, such as a `ResUNet`.
-    batch : tuple of tensor
-        Sharp and noisy pictures and the noise's standard deviations.
-
-    Returns
-    -------
-    tensor
-        A scalar.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from unrolled.losses import denoised_l1
-    >>> sharp, sigma = torch.zeros(2, 1, 4, 4), torch.ones(2)
-    >>> denoised_l1(lambda x, sigma: x / 2, (sharp, sharp + 0.5, sigma))
-    tensor(0.2500)
-    """
-    sharp, noisy, sigma = batch
-    return (model(noisy, sigma) - sharp).abs().mean()
-
-
-def latent_l1(model: nn.Module, batch: Batch) -> Tensor:
-    """Mean absolute error of latent pictures, where anything was observed.
-
-    ``model(observed, A, sigma, clipped)`` gives them, (N, C, *A.domain).
-
-    Within the frame every pixel counts; beyond it as much as its light fell into the frame. What
-    was clipped is not asked for more than white, nor punished for it.
-    """
-    return _latent_error(model, batch, torch.abs).mean()
-
-
-def latent_psnr(model: nn.Module, batch: Batch) -> Tensor:
-    """Logarithm of the mean squared error of each latent picture, weighted as in `latent_l1`.
-
-    Every picture counts alike, whatever its noise, but for those that are good already; the scale
-    is that of the absolute error, so that a run may go on from one to the other.
-    """
-    return _levelled(_latent_error(model, batch, torch.square))
-
-
-def _levelled(error: Tensor) -> Tensor:
-    """Logarithm of mean squared errors, on the scale of an absolute error; see `GOOD`."""
-    return TYPICAL / 2 * torch.log((error + GOOD**2) / TYPICAL**2).mean()
-
-
-def _latent_error(model: nn.Module, batch: Batch, cost: Callable[[Tensor], Tensor]) -> Tensor:
-    """Weighted mean of `cost` of the error of each sample, (N,)."""
-    A, sharp = batch.A, batch.sharp
-    x = model(batch.observed, A, batch.sigma, batch.clipped)
-    inside = A.frame.pad(torch.ones(A.frame.shape, dtype=x.dtype, device=x.device))
-    weight = (inside + (1 - inside) * A.coverage).detach().expand_as(x)
-    if batch.clipped is not None:
-        x, sharp = x.clamp(max=1), sharp.clamp(max=1)
-    axes = (-3, -2, -1)
-    error: Tensor = (weight * cost(x - sharp)).sum(axes) / weight.sum(axes)
-    return error
 
 
 def l1(restored: Tensor, sharp: Tensor) -> Tensor:
@@ -221,6 +152,29 @@ def psnr_loss(restored: Tensor, sharp: Tensor) -> Tensor:
     return 10 / math.log(10) * (error + ALIKE).log().mean()
 
 
+def levelled(error: Tensor) -> Tensor:
+    """Logarithm of mean squared errors, on the scale of an absolute error: see `log_mse`.
+
+    Parameters
+    ----------
+    error : tensor, shape (N,)
+        Mean squared error of each picture, on [0, 1].
+
+    Returns
+    -------
+    tensor
+        A scalar, mean over the pictures.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from unrolled.losses import levelled
+    >>> round(float(levelled(torch.tensor([0.0025]))), 5)
+    0.00371
+    """
+    return TYPICAL / 2 * torch.log((error + GOOD**2) / TYPICAL**2).mean()
+
+
 def log_mse(restored: Tensor, sharp: Tensor) -> Tensor:
     """Logarithm of the mean squared error of each picture, less so from 34 dB on.
 
@@ -250,7 +204,7 @@ def log_mse(restored: Tensor, sharp: Tensor) -> Tensor:
     >>> round(float(log_mse(torch.zeros(1, 1, 2, 2), torch.full((1, 1, 2, 2), 0.05))), 5)
     0.00371
     """
-    return _levelled(_difference(restored, sharp).square().mean((-3, -2, -1)))
+    return levelled(_difference(restored, sharp).square().mean((-3, -2, -1)))
 
 
 PIXELS = {
@@ -484,6 +438,3 @@ def _difference(x: Tensor, y: Tensor, name: str = "sharp") -> Tensor:
 
 def _full(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-LATENT = {"l1": latent_l1, "psnr": latent_psnr}

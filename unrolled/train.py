@@ -31,8 +31,8 @@ from unrolled.blur_training import BlurRun, train_blur
 from unrolled.crops import load_pictures
 from unrolled.fusion import FusionConfig, MultiLambdaFusion
 from unrolled.hqs import HQSNet
+from unrolled.latent_losses import LATENT, denoised_l1
 from unrolled.loop import TrainConfig, launched, train
-from unrolled.losses import LATENT, denoised_l1
 from unrolled.paired import PairedRun, train_paired
 from unrolled.synthesis import Noisy, Recipe, Synthesis
 from unrolled.unet import ResUNet
