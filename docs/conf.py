@@ -11,7 +11,13 @@ author = "The deconv developers"
 copyright = "2026, The deconv developers"
 release = version = deconv.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc"]
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx-mathjax-offline",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+]
 myst_enable_extensions = ["dollarmath", "deflist"]
 nb_execution_mode = "off"
 nb_merge_streams = True
