@@ -4,7 +4,7 @@ Each run trains a small network for as many steps on the same samples, then scor
 of `benchmarks.endtoend` without videos. A run that is found in the folder is not repeated.
 
     export OMP_NUM_THREADS=1
-    python -m benchmarks.ablations networks mimo svrnn gan reblur --data pictures
+    python -m benchmarks.ablations networks optimizer mimo svrnn gan reblur --data pictures
     python -m benchmarks.ablations blur --data pictures --blurred photographs
 
 Small networks after few steps say which part learns faster, not which is best in the end.
@@ -17,6 +17,7 @@ import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,12 +52,14 @@ class Arm:
     terms: Terms = PLAIN
     against: Against = NOBODY
     recipe: NonUniformRecipe = MIXED
+    optimizer: Literal["adam", "muon"] = "adam"
 
 
 CRITIC = Against("wgan-gp", 0.001, turns=2)
 SEEN = Terms(spectral=0.05, perceptual=0.1)
 RUNS = {
     "nafnet": Arm("nafnet"),
+    "nafnet-muon": Arm("nafnet", optimizer="muon"),
     "mimo-unet": Arm("mimo-unet"),
     "mimo-unet-dffm": Arm("mimo-unet", {"fusion": "dffm"}),
     "mimo-unet-msrm": Arm("mimo-unet", {"block": "msrm"}),
@@ -80,6 +83,7 @@ TABLES: dict[str, dict[str, str]] = {
         "DeblurGAN's generator": "deblurgan",
         "DBGAN's": "dbgan",
     },
+    "optimizer": {"NAFNet, Adam": "nafnet", "NAFNet, Muon": "nafnet-muon"},
     "mimo": {
         "residual blocks, AFF (MIMO-UNet)": "mimo-unet",
         "residual blocks, DFFM": "mimo-unet-dffm",
@@ -108,11 +112,15 @@ def trained(arm: Arm, run: Path, pictures: list[Tensor], steps: int) -> nn.Modul
     adversary = arm.against.adversary(channels=3)
     loss = PairLoss(arm.terms, adversary, arm.against.weight)
     torch.manual_seed(0)
+    plan = TrainConfig(
+        run=run, steps=steps, batch=4, lr=1e-3, clip=1.0, optimizer=arm.optimizer, save=500,
+        threads=1,
+    )  # fmt: skip
     average = train(
         network(arm.net, **arm.changes),
         NonUniform(pictures, arm.recipe),
         loss,
-        TrainConfig(run=run, steps=steps, batch=4, lr=1e-3, clip=1.0, save=500, threads=1),
+        plan,
         rival=loss.rival(arm.against.turns, arm.against.lr),
     )
     weights.save(average, file)
