@@ -28,6 +28,13 @@ DB2 = np.array([1 - _ROOT3, _ROOT3 - 3, 3 + _ROOT3, -1 - _ROOT3]) / (4 * 2**0.5)
 MEDIAN_OF_NORMAL = 0.6744897501960817
 # What an FFT may leave below 0, in units of the largest value's last digit.
 ROUNDING = 16
+# Groups of like brightness, if there are so many coefficients; the coefficients in one.
+GROUPS, FEWEST, MOST = 256, 64, 128
+# Photons per pixel above which a group's variance is a median: with fewer the median of a skewed
+# distribution is too low, and texture, which grows with their square, is still below their noise.
+FEW_PHOTONS, ROUNDS = 4, 4
+# A squared median is worth so much of a mean square of as many normal values.
+MEDIAN_WORTH = 0.37
 
 
 def estimate_sigma(image: Any, *, channel_axis: int | None = None) -> float | np.ndarray:
@@ -104,10 +111,11 @@ class Gain:
 def estimate_gain(image: Any, *, offset: float = 0.0) -> Gain:
     """Gain and read noise of the camera that took a picture, by regression of variance on mean.
 
-    Pixels are sorted by local brightness into bins; a bin's variance is that of the finest
-    diagonal db2 band (median absolute value), over the half of its pixels where the smooth part of
-    the picture is flattest; a robust line through the bins has the gain as slope (after Foi et al.
-    2008). Fine texture everywhere reads as read noise, as in `estimate_sigma`.
+    Wavelet coefficients are grouped by the brightness around them, in which their own noise has no
+    part. A group's variance is that of the finest diagonal db2 band (median absolute value), over
+    the half of it where the smooth part of the picture is flattest; below four photons per pixel it
+    is the mean square of all. A robust line through the groups has the gain as slope (after Foi et
+    al. 2008). Fine texture everywhere reads as read noise, as in `estimate_sigma`.
 
     Parameters
     ----------
@@ -124,6 +132,14 @@ def estimate_gain(image: Any, *, offset: float = 0.0) -> Gain:
     ------
     ValueError
         If fewer than some 500 coefficients are known, or brightness does not vary.
+
+    Notes
+    -----
+    A slope needs bright and dark. On simulated beads, threads and stars, of 65 000 to 115 000
+    pixels and mostly dark, with 0 to 4 photons of background and up to 1.5 of read noise, nine in
+    ten gains were within 20 % of the truth. Where the brightest parts were few and only three times
+    as bright as the background, they went from a quarter of the truth to 1.4 times it; `sigma`
+    takes up what the gain lacks. There, the camera's data sheet or flat exposures are to be asked.
 
     References
     ----------
@@ -146,22 +162,30 @@ def estimate_gain(image: Any, *, offset: float = 0.0) -> Gain:
     white = np.nanmax(image) if not np.isnan(image).all() else np.nan
     if np.count_nonzero(image == white) > 1e-3 * image.size:
         image = np.where(image == white, np.nan, image)
-    mean, detail, slope = _bands(image - offset)
-    known = ~np.isnan(mean + detail + slope)
-    mean, detail, slope = mean[known], detail[known], slope[known]
-    n_bins = min(64, mean.size // 64)
-    if n_bins < 8 or np.ptp(mean) <= 1e-9 * np.abs(mean).max():
+    bands = np.stack([band.ravel() for band in _bands(image - offset)])
+    light, power, slope, around = bands[:, ~np.isnan(bands).any(axis=0)]
+    if light.size < 8 * FEWEST or np.ptp(light) <= 1e-9 * np.abs(light).max():
         raise ValueError(
-            f"image has {mean.size} usable wavelet coefficients between brightness "
-            f"{mean.min(initial=np.inf):g} and {mean.max(initial=-np.inf):g}; expected at least "
-            f"512 and a brightness that varies"
+            f"image has {light.size} usable wavelet coefficients between brightness "
+            f"{light.min(initial=np.inf):g} and {light.max(initial=-np.inf):g}; expected at least "
+            f"{8 * FEWEST} and a brightness that varies"
         )
-    level, variance = np.empty(n_bins), np.empty(n_bins)
-    for i, members in enumerate(np.array_split(np.argsort(mean), n_bins)):
-        flat = members[np.argsort(slope[members])[: members.size // 2 + 1]]
-        level[i] = mean[flat].mean()
-        variance[i] = (np.median(detail[flat]) / MEDIAN_OF_NORMAL) ** 2
-    gain, dark = _line(level, variance)
+    size = min(max(light.size // GROUPS, FEWEST), MOST)
+    groups = np.argsort(around)[light.size % size :].reshape(-1, size)
+    flattest = np.argpartition(slope[groups], size // 2, axis=1)[:, : size // 2]
+    flat = np.take_along_axis(groups, flattest, axis=1)
+    level = light[flat].mean(axis=1)
+    variance = np.median(power[flat], axis=1) / MEDIAN_OF_NORMAL**2
+    gain, dark = _line(level, variance, np.full(len(groups), MEDIAN_WORTH / 2))
+    for _ in range(ROUNDS):
+        few = level <= FEW_PHOTONS * gain
+        if not few.any():
+            break
+        gain, dark = _line(
+            np.where(few, light[groups].mean(axis=1), level),
+            np.where(few, power[groups].mean(axis=1), variance),
+            np.where(few, 1.0, MEDIAN_WORTH / 2),
+        )
     return Gain(gain, dark**0.5)
 
 
@@ -274,22 +298,36 @@ def _band(image: np.ndarray, axes: Iterable[int], taps: np.ndarray) -> np.ndarra
     return image
 
 
-def _bands(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Local mean, absolute detail and steepness of the smooth part, for each 4-pixel window.
+def _bands(image: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Light, squared detail, steepness of the smooth part and light around each 4-pixel window.
 
-    Mean and steepness come from bands orthogonal to the detail, so that choosing pixels by them
-    does not bias the variance of the detail.
+    The light is a mean by the squares of the detail's taps, so that of photons alone, whatever they
+    fell on, the squared detail is the gain times the light on the average. Groups must be chosen by
+    what is independent of both: sorted by its own light, noise alone would make a group brighter,
+    without the variance of a brighter one, and the line flatter (errors in variables). The windows
+    around share outer taps only: a correlation of 4 %. The smooth part is orthogonal to the detail.
     """
+    from scipy.ndimage import uniform_filter
+
     axes = range(image.ndim)
     smooth = DB2[::-1] * np.array([1, -1, 1, -1]) * -1  # the low-pass of the same wavelet
     mean = _band(image, axes, smooth / smooth.sum())
-    detail = np.abs(_band(image, axes, DB2))
     steepness = sum(np.square(np.gradient(mean, axis=axis)) for axis in axes)
-    return mean, detail, np.asarray(steepness)
+    light = _band(image, axes, DB2**2)
+
+    def ring(x: np.ndarray) -> np.ndarray:
+        return np.asarray(3**x.ndim * uniform_filter(x, 3, mode="mirror") - x)
+
+    count = np.rint(ring(1.0 - np.isnan(light)))
+    around = ring(np.nan_to_num(light)) / np.where(count > 0, count, np.nan)
+    return light, np.square(_band(image, axes, DB2)), np.asarray(steepness), around
 
 
-def _line(level: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
-    """Non-negative (slope, intercept) by least squares on relative residuals, reweighted."""
+def _line(level: np.ndarray, variance: np.ndarray, worth: np.ndarray) -> tuple[float, float]:
+    """Non-negative (slope, intercept) by least squares on relative residuals, reweighted.
+
+    `worth` is the inverse variance of a relative residual, up to a factor.
+    """
     from scipy.optimize import nnls
 
     design = np.stack([level, np.ones_like(level)], 1)
@@ -297,14 +335,15 @@ def _line(level: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
     if top == 0:
         return 0.0, 0.0
     scale = np.array([1 / np.abs(level).max(), 1.0])  # both columns of order one
-    weight = np.ones_like(level) / top
+    trust = np.sqrt(worth)
+    weight = trust / top
     found = np.zeros(2)
     for _ in range(20):
         found, _ = nnls(design * scale * weight[:, None], variance * weight)
         fitted = np.maximum(design @ (found * scale), 1e-6 * top)
         relative = variance / fitted - 1
-        # Texture only ever adds variance: Cauchy's weights let such bins go.
+        # Texture only ever adds variance: Cauchy's weights let such groups go.
         spread = max(1.4826 * float(np.median(np.abs(relative))), 1e-6)
-        weight = 1 / (fitted * np.sqrt(1 + (relative / (2 * spread)) ** 2))
+        weight = trust / (fitted * np.sqrt(1 + (relative / (2 * spread)) ** 2))
     gain, dark = found * scale
     return float(gain), float(dark)

@@ -36,8 +36,11 @@ class State:
     image : array
         The restored image so far, computed when first asked for, which must be inside the callback:
         the solver then goes on in the same memory. A later first access is a RuntimeError.
-    make_image, make_objective : callable
-        What `image` and `objective` call.
+    psf : array or None
+        The psf so far, where it is being estimated (`deconv.blind`), else None: a copy, not
+        negative, of sum 1, at the scale of `image`. Computed when first asked for, as `image` is.
+    make_image, make_objective, make_psf : callable
+        What `image`, `objective` and `psf` call; without the last, there is no psf.
 
     Examples
     --------
@@ -59,6 +62,7 @@ class State:
     make_image: Callable[[], Array]
     make_objective: Callable[[], float | None]
     stopped: str | None = None
+    make_psf: Callable[[], Array] | None = None
 
     @cached_property
     def image(self) -> Array:
@@ -70,6 +74,11 @@ class State:
         """The solver's objective, where it has one."""
         return self.make_objective()
 
+    @cached_property
+    def psf(self) -> Array | None:
+        """The psf so far, where it is being estimated."""
+        return None if self.make_psf is None else self.make_psf()
+
 
 Callback: TypeAlias = Callable[[State], Any]
 
@@ -80,7 +89,8 @@ def report(
     """A solver's side of the hook: ``tell(iteration, x)`` is true when the callback says stop.
 
     `finish` turns the solver's own x into the user's image, and runs only if that is asked for. The
-    objective may be a number, or a function that is called only if it is asked for.
+    objective may be a number, or a function that is called only if it is asked for; so is the one
+    that gives the psf.
 
     Parameters
     ----------
@@ -94,7 +104,7 @@ def report(
     Returns
     -------
     callable or None
-        ``tell(iteration, x, objective=None, stopped=None)``; None without a callback.
+        ``tell(iteration, x, objective=None, stopped=None, psf=None)``; None without a callback.
 
     Examples
     --------
@@ -112,6 +122,7 @@ def report(
         x: Array,
         objective: float | Callable[[], float | None] | None = None,
         stopped: str | None = None,
+        psf: Callable[[], Array] | None = None,
     ) -> bool:
         here = [x]
 
@@ -126,8 +137,14 @@ def report(
             fresh("objective")
             return objective()
 
+        def kernel() -> Array:
+            fresh("psf")
+            assert psf is not None
+            return psf()
+
+        made = None if psf is None else kernel
         try:
-            callback(State(iteration, n_iter, lambda: finish(fresh("image")), value, stopped))
+            callback(State(iteration, n_iter, lambda: finish(fresh("image")), value, stopped, made))
         except StopIteration:
             return True
         finally:

@@ -170,8 +170,8 @@ for name, k in kernels.items():
 # $$\min_x \lVert k * x - y\rVert^2 + \mu\, \#\{\nabla x \ne 0\}$$
 #
 # (Xu, Zheng and Jia 2013; Pan et al. 2014). `deconv.blind` is made of exactly these parts. Its
-# `callback` sees the sharp picture of every iteration; the loop below it, one storey down, also
-# hands out the kernel.
+# `callback` sees the picture and the kernel of every iteration of all its runs (`state.image`,
+# `state.psf`); here is one such run, one storey down.
 
 # %%
 from deconv.blind.estimators import estimator  # noqa: E402

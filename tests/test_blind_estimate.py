@@ -301,6 +301,64 @@ def test_callback_sees_each_iteration_and_a_picture():
     np.testing.assert_array_equal(found.psf, silent.psf)
 
 
+# One of each loop.
+@pytest.mark.parametrize(
+    "prior", ["l0", "useful_edges", "normalized_sparsity", "variational_bayes"]
+)
+def test_callback_sees_the_psf_of_each_scale(prior):
+    small, shapes = BLURRED[:96, :96], []
+
+    def callback(state):
+        kernel = state.psf
+        assert kernel.dtype == np.float32
+        assert kernel.min() >= 0
+        assert kernel.sum() == pytest.approx(1, abs=1e-5)
+        assert all(
+            n % 2 == 1 and n < m for n, m in zip(kernel.shape, state.image.shape, strict=True)
+        )
+        shapes.append(kernel.shape)
+        # What the callback does with it changes nothing.
+        kernel[:] = 0
+
+    found = blind.estimate(small, 7, prior=prior, callback=callback)
+    silent = blind.estimate(small, 7, prior=prior)
+    np.testing.assert_array_equal(found.psf, silent.psf)
+    assert found.scores == silent.scores
+    # From coarse to fine: the run ends in its box, a quarter larger than asked for.
+    assert shapes[0] == (7, 7) and (9, 9) in shapes
+    assert set(shapes[: shapes.index((9, 9))]) == {(7, 7)}
+
+
+def test_callback_sees_the_psf_of_the_last_step():
+    seen = []
+
+    def callback(state):
+        seen.append((state.psf, state.image.shape))
+
+    result = blind.deblur(BLURRED, 7, prior="l0", callback=callback)
+    count = Stop(10**9)
+    blind.estimate(BLURRED, 7, prior="l0", callback=count)
+    last = seen[len(count.calls) :]
+    assert last
+    for kernel, shape in last:
+        np.testing.assert_array_equal(kernel, result.psf)
+        assert kernel is not result.psf and shape == BLURRED.shape
+    np.testing.assert_array_equal(result.image, blind.deblur(BLURRED, 7, prior="l0").image)
+
+
+def test_a_callback_may_stop_for_the_psf_that_it_sees():
+    seen = []
+
+    def callback(state):
+        seen.append(state.psf)
+        if max(state.psf.shape) >= 9:
+            raise StopIteration
+
+    found = blind.estimate(BLURRED, 7, prior="l0", callback=callback)
+    assert seen[-1].shape == (9, 9) and "stop" in found.message
+    assert metrics.psf_similarity(found.psf, seen[-1]) > 0.99
+
+
 @pytest.mark.parametrize("at", [1, 2, 9])
 def test_stopped_early_the_result_is_valid(at):
     stop = Stop(at)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import LIBRARIES, get, put
+from helpers import LIBRARIES, get, picture, put
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 import deconv
 from deconv import noise
@@ -125,8 +126,73 @@ def test_gain_of_a_noise_free_ramp_is_zero():
     found = noise.estimate_gain(np.add.outer(np.arange(128.0), np.arange(128.0)))
     assert found.gain == pytest.approx(0, abs=1e-12)
     assert found.sigma == pytest.approx(0, abs=1e-6)
-    exact = noise._line(np.arange(1.0, 9.0), np.zeros(8))
+    exact = noise._line(np.arange(1.0, 9.0), np.zeros(8), np.ones(8))
     assert exact == (0.0, 0.0)
+
+
+def sparse(shape, spread, peak):
+    """Threads and beads on black, as a microscope shows them; the brightest pixel at `peak`."""
+    rng = np.random.default_rng(0)
+    size = np.array(shape)
+    sample = np.zeros(shape)
+    for _ in range(12):
+        line = rng.uniform(0.1, 0.9, (2, len(shape))) * size
+        sample[tuple(np.linspace(*line, 400).astype(int).T)] = 1
+        sample[tuple((rng.uniform(0.1, 0.9, len(shape)) * size).astype(int))] = 5
+    sample = ndimage.gaussian_filter(sample, spread, mode="constant")
+    return peak / sample.max() * sample
+
+
+PLANE, STACK = sparse((256, 256), 1.4, 100.0), sparse((24, 64, 64), (2.0, 1.3, 1.3), 40.0)
+
+
+@pytest.mark.parametrize("gain", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize(
+    ("photons", "background", "read", "rel"),
+    [
+        (PLANE, 0.0, 0.0, 0.1),
+        (PLANE, 0.5, 0.0, 0.1),
+        (PLANE, 4.0, 1.5, 0.2),
+        (STACK, 0.0, 0.0, 0.1),
+        (STACK, 0.5, 0.0, 0.1),
+        (STACK, 4.0, 1.5, 0.3),
+    ],
+)
+def test_gain_of_few_photons_on_a_dark_background(photons, background, read, rel, gain):
+    light = gain * (photons + background)
+    found = [
+        noise.estimate_gain(
+            noise.simulate(light, gain=gain, sigma=read * gain, offset=7, rng=rng), offset=7
+        )
+        for rng in range(3)
+    ]
+    assert np.mean([camera.gain for camera in found]) == pytest.approx(gain, rel=rel)
+    # What the gain lacks, the read noise would have too much of.
+    dark = np.mean([camera.sigma**2 for camera in found]) / gain**2
+    assert dark == pytest.approx(read**2, abs=0.05 + 0.25 * background)
+
+
+def test_gain_of_dim_photographs():
+    for name in ("camera", "moon", "coins"):
+        photograph = picture(name, 256)
+        for photons in (1, 10):
+            shot = noise.simulate(photograph, gain=1 / photons, rng=0)
+            assert noise.estimate_gain(shot).gain * photons == pytest.approx(1, rel=0.1)
+
+
+def test_noise_alone_does_not_order_the_groups():
+    # Two tones that differ by little more than the noise: sorted by their own light, noisy pixels
+    # would spread over as much brightness again, and the line would be half as steep.
+    tones = np.kron([[60.0, 100.0]], np.ones((256, 128)))
+    found = [noise.estimate_gain(noise.simulate(tones, gain=1.0, rng=r)).gain for r in range(4)]
+    assert np.mean(found) == pytest.approx(1, rel=0.12)
+
+
+def test_unknown_pixels_hide_no_more_than_their_windows():
+    rng = np.random.default_rng(0)
+    dead = noise.simulate(PLANE + 2, gain=2.0, rng=1)
+    dead[rng.random(dead.shape) < 0.03] = np.nan
+    assert noise.estimate_gain(dead).gain == pytest.approx(2, rel=0.15)
 
 
 @pytest.mark.parametrize(

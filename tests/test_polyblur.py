@@ -173,6 +173,16 @@ def test_callback_sees_each_round_and_may_stop():
     np.testing.assert_array_equal(polyblur(y, n_iter=3, callback=stop), polyblur(y))
 
 
+def test_callback_sees_the_psf_of_each_round():
+    y = planted(2.0, size=128)[0]
+    psfs = []
+    polyblur(y, n_iter=2, callback=lambda state: psfs.append(state.psf))
+    np.testing.assert_array_equal(psfs[0], polyblur_psf(y))
+    np.testing.assert_array_equal(psfs[1], polyblur_psf(polyblur(y)))
+    polyblur(np.kron(np.eye(4), np.ones((9, 9))), callback=lambda state: psfs.append(state.psf))
+    np.testing.assert_array_equal(psfs[2], [[1.0]])
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 3), (5, 4)])
 def test_tiny_pictures(shape):
     y = np.random.default_rng(0).random(shape)

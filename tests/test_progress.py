@@ -1,7 +1,9 @@
 """The hook: what a callback sees, when it is computed, and how it ends a solve."""
 
+import numpy as np
 import pytest
 
+import deconv
 from deconv.progress import report
 
 
@@ -73,6 +75,39 @@ def test_what_is_asked_for_too_late_is_refused():
     assert states[1].objective == 0.25
     with pytest.raises(RuntimeError, match=r"state\.image"):
         states[1].image  # noqa: B018
+
+
+def test_a_psf_is_made_once_and_only_if_asked_for():
+    made, states = [], []
+
+    def psf():
+        made.append(True)
+        return [0.5, 0.5]
+
+    def ask(state):
+        states.append(state)
+        if state.iteration == 2:
+            assert state.psf is state.psf
+
+    tell = report(ask, 3, lambda x: x)
+    tell(1, 0, psf=psf)
+    assert not made
+    tell(2, 0, psf=psf)
+    assert made == [True] and states[1].psf == [0.5, 0.5]
+    with pytest.raises(RuntimeError, match=r"state\.psf was first asked for after its callback"):
+        states[0].psf  # noqa: B018
+
+
+def test_where_the_psf_is_given_there_is_none_to_tell():
+    seen, states = [], []
+    tell = report(lambda state: seen.append(state.psf), 1, lambda x: x)
+    assert tell(1, 0) is False and seen == [None]
+    image = np.eye(16)
+    deconv.tv(image, deconv.psf.gaussian(1.0), n_iter=2, callback=lambda s: states.append(s.psf))
+    deconv.richardson_lucy(
+        image, deconv.psf.gaussian(1.0), n_iter=2, callback=lambda s: states.append(s.psf)
+    )
+    assert len(states) == 4 and set(states) == {None}
 
 
 def test_stop_iteration_ends_it_and_other_errors_pass():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from deconv.blind.pyramid import Level
 from deconv.blind.restore import METHODS, restored, with_psf_error
 from deconv.blind.search import Search, Trial, search
 from deconv.problem import checked_bounds
-from deconv.progress import Callback, State
+from deconv.progress import Callback, State, report
 from deconv.psf import geometry
 
 __all__ = ["DERINGING", "Blind", "Estimate", "deblur", "estimate", "estimate_psf", "noise_level"]
@@ -143,8 +143,8 @@ def estimate(
         Axis that holds colours.
     callback : callable, optional
         Called with a `deconv.progress.State` after each iteration, whose image is the sharp picture
-        as the estimator sees it at its scale; may raise StopIteration, which keeps the best psf so
-        far.
+        as the estimator sees it at its scale, and whose psf is that of the run at the same scale,
+        in the run's box, not centred yet; may raise StopIteration, which keeps the best psf so far.
 
     Returns
     -------
@@ -242,7 +242,7 @@ def deblur(
     bounds : tuple (low, high), optional
         What the restored image lies within, None for no limit.
     callback : callable, optional
-        As in `estimate`; the last step calls it too.
+        As in `estimate`; the last step calls it too, with the psf found.
 
     Returns
     -------
@@ -293,7 +293,7 @@ def deblur(
             deringing=deringing,
             bounds=bounds,
             channel_axis=channel_axis,
-            callback=callback,
+            callback=None if callback is None else _knowing(callback, found.psf),
         )
     return Blind(image=sharper, **{f.name: getattr(found, f.name) for f in fields(found)})
 
@@ -344,6 +344,15 @@ def _unchanged(image: Any) -> Array:
     return values.clone() if hasattr(values, "clone") else values + 0
 
 
+def _knowing(callback: Callback, psf: np.ndarray) -> Callback:
+    """`callback`, told the psf that a solver restores with."""
+
+    def tell(state: State) -> None:
+        callback(replace(state, make_psf=psf.copy))
+
+    return tell
+
+
 def _searched(seen: Look, callback: Callback | None) -> Search:
     """Run the search."""
     runs = plan(
@@ -361,15 +370,12 @@ def _searched(seen: Look, callback: Callback | None) -> Search:
         light = x if seen.gamma == 1 else np.maximum(x, 0) ** np.float32(seen.gamma)
         return light * np.float32(seen.scale)
 
+    told = report(callback, None, shown)
+
     def tell(run: int, count: int, level: Level, x: np.ndarray, psf: np.ndarray) -> bool:
         nonlocal done
         done += 1
-        assert callback is not None
-        try:
-            callback(State(done, None, lambda: shown(x), lambda: None))
-        except StopIteration:
-            return True
-        return False
+        return told is not None and told(done, x, psf=psf.copy)
 
     return search(
         seen.image,
@@ -377,7 +383,7 @@ def _searched(seen: Look, callback: Callback | None) -> Search:
         sigma=seen.sigma,
         shape=seen.shape,
         weights=seen.weights,
-        tell=None if callback is None else tell,
+        tell=None if told is None else tell,
     )
 
 

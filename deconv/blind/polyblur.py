@@ -87,7 +87,8 @@ def polyblur(
     channel_axis : int, optional
         Axis that holds colours, which share the psf.
     callback : callable, optional
-        Called with a `deconv.progress.State` after each round; may raise StopIteration.
+        Called with a `deconv.progress.State` after each round, whose psf is the one that the round
+        took off; may raise StopIteration.
 
     Returns
     -------
@@ -132,10 +133,11 @@ def polyblur(
     x = y
     for i in range(n_iter):
         sigma, angle = _widths(x)
+        psf = gaussian(sigma, angle=angle)
         if max(sigma):
-            x = _sharpened(x, gaussian(sigma, angle=angle), boundary)
+            x = _sharpened(x, psf, boundary)
         stopped = None if max(sigma) else "no blur was found"
-        if (tell and tell(i + 1, x, stopped=stopped)) or stopped:
+        if (tell and tell(i + 1, x, stopped=stopped, psf=psf.copy)) or stopped:
             break
     return finish(x)
 
