@@ -311,19 +311,6 @@ def test_differences_of_colours_are_about_half():
     assert torch.allclose(grey.draw(0)[0], torch.full((1, 48, 48), 0.5), atol=1e-6)
 
 
-def test_a_share_of_the_crops_are_negatives():
-    plain, some, every = (
-        [Crops(pictures(), 48, negative=share).draw(index)[0] for index in range(20)]
-        for share in (0.0, 0.5, 1.0)
-    )
-    turned_over = [torch.equal(a, 1 - b) for a, b in zip(some, plain, strict=True)]
-    assert 4 < sum(turned_over) < 16
-    assert all(torch.equal(a, b) for a, b, n in zip(some, plain, turned_over, strict=True) if not n)
-    assert all(torch.equal(a, 1 - b) for a, b in zip(every, plain, strict=True))
-    sharp = synthesis(replace(PLAIN, negative=1.0)).batch(0, [3]).sharp
-    assert torch.equal(sharp, 1 - synthesis().batch(0, [3]).sharp)
-
-
 def test_smaller_crops_show_more_of_the_picture():
     ramp = torch.arange(96, dtype=torch.uint8).expand(3, 96, 96)
     plain, shrunk = (

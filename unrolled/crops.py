@@ -17,7 +17,7 @@ LUMA = (0.299, 0.587, 0.114)
 # Differences of colours, about 0.5: what a grey network sees of a colour picture beside its mean.
 CHROMA = ((0.5, -0.5, 0.0), (0.25, 0.25, -0.5))
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-# How many uniform numbers a sample may use; the crop takes the first eight and the last.
+# How many uniform numbers a sample may use; the crop takes the first eight.
 DRAWN = 24
 # Flips and turns of a picture, itself included.
 TURNS = 8
@@ -91,9 +91,8 @@ class Crops:
         Of a crop, in pixels.
     channels : int
         1 (luma, or a difference of colours) or 3.
-    chroma, shrunk, negative : float
-        Shares of differences of colours, of crops that were larger and made smaller, and of
-        negatives.
+    chroma, shrunk : float
+        Shares of differences of colours, and of crops that were larger and made smaller.
     seed : int
         Of everything random.
     device : str or torch.device
@@ -108,7 +107,6 @@ class Crops:
         channels: int = 1,
         chroma: float = 0.0,
         shrunk: float = 0.0,
-        negative: float = 0.0,
         seed: int = 0,
         device: Any = "cpu",
     ) -> None:
@@ -119,15 +117,14 @@ class Crops:
             raise ValueError(
                 f"pictures: one has a side of {least} pixels; expected at least the crops' {side}"
             )
-        self.side, self.channels = side, channels
-        self.chroma, self.shrunk, self.negative = chroma, shrunk, negative
+        self.side, self.channels, self.chroma, self.shrunk = side, channels, chroma, shrunk
         self.seed, self.device = seed, torch.device(device)
         self.pictures = [p.to(self.device) for p in pictures]
 
     def draw(self, index: int) -> tuple[Tensor, list[float], torch.Generator, torch.Generator]:
         """The crop of sample `index`, and what else of the sample may be drawn from.
 
-        That is its uniform numbers (see `DRAWN`), a generator on the CPU for more
+        That is its uniform numbers (the crop used the first eight), a generator on the CPU for more
         of them and one on the device for noise.
         """
         numbers = self.generator(1, index, "cpu")
@@ -156,8 +153,6 @@ class Crops:
             if u[5] < self.chroma:
                 mix, offset = CHROMA[int(u[6] * 2)], 0.5
             crop = torch.einsum("c,chw->hw", crop.new_tensor(mix), crop)[None] + offset
-        if u[-1] < self.negative:
-            crop = 1 - crop
         return turned(crop, int(u[7] * 8))
 
 

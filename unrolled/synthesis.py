@@ -49,9 +49,8 @@ class Recipe:
         Share of batches of which every second pixel is kept (and nothing clipped).
     error : float
         Share of samples whose psf is told a little wrong; see `unrolled.kernel_error`.
-    chroma, shrunk, negative : float
-        Shares of grey samples that are differences of colours, of samples made smaller, and of
-        negatives: photographs are dark rather than bright, and pages are not.
+    chroma, shrunk : float
+        Shares of grey samples that are differences of colours, and of samples made smaller.
 
     Raises
     ------
@@ -79,7 +78,6 @@ class Recipe:
     error: float = 0.0
     chroma: float = 0.15
     shrunk: float = 0.4
-    negative: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what would fail, or be ignored, in the middle of a run."""
@@ -103,7 +101,6 @@ class Recipe:
             channels=self.channels,
             chroma=self.chroma,
             shrunk=self.shrunk,
-            negative=self.negative,
             seed=seed,
             device=device,
         )
