@@ -156,7 +156,8 @@ def evidence_of(image: np.ndarray, blur: np.ndarray, pooled: bool) -> Evidence:
     found = evidence.estimate(np.moveaxis(image, -1, 0) if pooled else image, blur)
     if not pooled:
         return found
-    rms = {name: np.sqrt(np.mean(getattr(found, name) ** 2)) for name in ("sigma", "gradient")}
+    names = ("sigma", "gradient", "typical")
+    rms = {name: np.sqrt(np.mean(getattr(found, name) ** 2)) for name in names}
     return replace(found, **rms, dof=np.mean(found.dof))
 
 
@@ -167,7 +168,7 @@ def curve_of(
     found = evidence_of(image, blur, setting.pooled)
     lam = float(setting.rule.weight(found))
     scores = [psnr(truth, setting.restore(image, blur, lam=lam * 2.0**k)) for k in OCTAVES]
-    return [float(found.sigma), float(found.gradient), float(found.dof), lam, *scores]
+    return [float(found.sigma), float(found.slope), float(found.dof), lam, *scores]
 
 
 def curve(name: str, case: int) -> list[Any]:

@@ -19,13 +19,15 @@ from deconv import fft
 from deconv.arrays import Array, floating, is_numpy, namespace, to_numpy
 from deconv.periodogram import ROUNDING, Look
 from deconv.spectrum import fit_shape, signal_power
+from deconv.steepness import bulk, slow
 from deconv.view import View, noise_of, view_of
-from deconv.whittle import FLOOR, LEAST, Grid, Law, corner_of, fit, grid_of, rows, table
+from deconv.whittle import FLOOR, LEAST, Grid, Law, Table, corner_of, fit, grid_of, rows, table
 
 __all__ = ["Evidence", "estimate", "gcv", "power_law", "sure"]
 
 LEAK = 1e-2  # what a flat window leaks counts as noise of this fraction of the picture's spread
 BELOW, ABOVE = 2.0, 0.8  # bounds of the frame's gradient over its middle's: psfs may be wrong
+SURE = 1.05  # a reliable sigma is hardly ever more than this factor too high
 TINY = 1e-18  # sigma is at least this: its square is a float32
 
 
@@ -36,23 +38,28 @@ class Evidence:
     Attributes
     ----------
     sigma : array
-        Standard deviation of the noise, in image units; always positive.
+        Standard deviation of the noise, in image units; always positive. A given one counts if
+        the picture does not surely show more.
     power : array
         c of the sharp picture's spectrum ``S = c / (f0^2 + |f|^2)``, in squared image units.
     f0 : array
         Corner frequency in cycles per pixel: half a cycle per frame.
     dof : array
         Fraction of the degrees of freedom that the data determine, ``mean |K|^2 S / V``, in (0, 1);
-        for two axes with the S of the whole frame.
+        for two axes with the S of the whole frame, scaled to what most of its pixels have.
     gradient : array
         Root-mean-square gradient of the sharp picture by S; for two axes that of the whole frame by
-        a spectrum with slope and directions of its own, within 0.5 to 0.8 of what S has.
+        a spectrum with slope and directions of its own, within 0.5 to 0.8 of what S has. No less
+        than the waves have that are too slow to be fitted.
     reliable : bool
         False where the otf has no frequencies dark enough to tell noise from texture: sigma may
         then be too high, and giving it is better.
     shape : array (..., n) or None
         Coefficients of `deconv.spectrum.signal_power`, if asked for: the sharp picture's spectrum
         with a slope and directions of its own.
+    typical : array or None
+        The gradient that a prior has to do with: `gradient` by S, but that of most pixels where few
+        hold nearly all of it, as lamps at night do.
 
     Examples
     --------
@@ -71,6 +78,12 @@ class Evidence:
     gradient: np.ndarray
     reliable: bool
     shape: np.ndarray | None = None
+    typical: np.ndarray | None = None
+
+    @property
+    def slope(self) -> np.ndarray:
+        """`typical`, or `gradient` where that is unknown: what the weight of a prior goes by."""
+        return self.gradient if self.typical is None else self.typical
 
 
 def estimate(
@@ -91,8 +104,8 @@ def estimate(
        the smallest ``|K|^2 / |f|^2``; *MAD* of the finest diagonal wavelet band; *ML* over
        (sigma, c, p). Their verdict is ``max(ML, min(floor, MAD))``: ML takes too little where the
        power law fails, the others too much where texture remains.
-    3. With that sigma, or the given one, p = 2 and c by maximum likelihood; a free p loses on
-       natural pictures.
+    3. With that sigma, or a given one that is not plainly too small, p = 2 and c by maximum
+       likelihood; a free p loses on natural pictures.
     4. A Hann window sees the middle of the frame, where photographs have most of their detail.
        Of pictures, degrees of freedom and gradient are the frame's: from spectra fitted, with that
        sigma, under a window that is flat but for its rim.
@@ -106,7 +119,8 @@ def estimate(
     psf : array, ``(..., *spatial)``
         Point spread function; leading axes broadcast against the image's.
     sigma : float or array over the leading axes, optional
-        Standard deviation of the noise, where known.
+        Standard deviation of the noise, where known. Where the picture surely shows more, of noise
+        or of what its psf cannot explain (clipped pixels, a wrong psf), that counts instead.
     weights : array, optional
         1 where observed, 0 where not; broadcasts against `image`. Pixels of less than half the
         largest weight are left out: a smooth continuation replaces them.
@@ -146,18 +160,24 @@ def estimate(
     noise = noise_of(sigma, view.lead)
     results, shapes = [], []
     for index, seen, bright in view.channels(flat=True):
-        found = _estimate(seen, bright, view, None if noise is None else float(noise[index]))
+        many = 1.0
+        if len(view.frame) == 2:
+            observed = None if view.observed is None else view.observed[index]
+            many = bulk(view.image[index], observed, view.plan)
+        told = None if noise is None else float(noise[index])
+        found = _estimate(seen, bright, view, told, many)
         results.append(found)
         if shape:
             scale = seen.scale or found[0]
             law = found[0] / scale, found[1] / scale**2
             shapes.append(_shape(seen.periodograms.mean(0), bright, view, *law))
             shapes[-1][0] += 2 * math.log(scale)
-    columns = np.array(results, float).T.reshape(5, *view.lead)
+    columns = np.array(results, float).T.reshape(6, *view.lead)
     f0 = np.full(view.lead, corner_of(view.frame))
     coefficients = np.array(shapes).reshape(*view.lead, -1) if shape else None
     reliable = bool(columns[4].all())
-    return Evidence(columns[0], columns[1], f0, columns[2], columns[3], reliable, coefficients)
+    sigmas, powers, dof, gradient, _, typical = columns
+    return Evidence(sigmas, powers, f0, dof, gradient, reliable, coefficients, typical)
 
 
 def power_law(shape: tuple[int, ...], f0: Any, like: Array | None = None) -> Array:
@@ -302,8 +322,10 @@ def sure(
 # --- one channel ---------------------------------------------------------------------------------
 
 
-def _estimate(seen: Look, bright: np.ndarray, view: View, noise: float | None) -> tuple[float, ...]:
-    """(sigma, power, dof, gradient, reliable) of one channel, in image units."""
+def _estimate(
+    seen: Look, bright: np.ndarray, view: View, noise: float | None, many: float
+) -> tuple[float, ...]:
+    """(sigma, power, dof, gradient, reliable, typical) of one channel, in image units."""
     grid = grid_of(view.plan, corner_of(view.frame))
     if seen.scale == 0:  # constant: nothing but rounding, and no spectrum to speak of
         sigma = max(noise or 0.0, seen.level * ROUNDING, TINY)
@@ -312,23 +334,32 @@ def _estimate(seen: Look, bright: np.ndarray, view: View, noise: float | None) -
     else:
         scale = seen.scale
         data = table(seen.periodograms.mean(0), bright, grid.rows)
-        if noise is None:
-            dark, floor = _floor(seen, bright, grid)
-            known = [s for s in (floor, seen.mad) if not math.isnan(s)]
-            free = fit(data)
-            sigma = max(math.sqrt(free.noise), min(known), LEAST)
-        else:
-            sigma = max(noise / scale, LEAST)
-        power = fit(data, noise=sigma**2, slope=2.0).power
-        # Where all is noise, keep the mean and what varies as slowly as the frame.
-        power = max(power, sigma**2 * corner_of(view.frame) ** 2)
-        reliable = noise is not None or _dark(sigma, power, free, *dark)
-    dof, gradient = _frame(seen, bright, view, sigma, power)
-    return sigma * scale, power * scale**2, dof, gradient * scale, reliable
+        dark, floor = _floor(seen, bright, grid)
+        known = [s for s in (floor, seen.mad) if not math.isnan(s)]
+        free = fit(data)
+        sigma = max(math.sqrt(free.noise), min(known), LEAST)
+        power = _power(data, view, sigma)
+        reliable = _dark(sigma, power, free, *dark)
+        if noise is not None:
+            # Noise that is not accounted for would have to be scene: where the psf passes little, a
+            # scene of any power. So what surely shows counts, though less be told.
+            sigma = max(noise / scale, sigma / SURE if reliable else 0.0, LEAST)
+            power, reliable = _power(data, view, sigma), True
+    dof, gradient = _frame(seen, bright, view, sigma, power, many)
+    typical = max(math.sqrt(many) * gradient, min(2 * sigma, gradient))
+    gradient = max(gradient, slow(seen.periodograms.mean(0), bright, grid, sigma))
+    return sigma * scale, power * scale**2, dof, gradient * scale, reliable, typical * scale
+
+
+def _power(data: Table, view: View, sigma: float) -> float:
+    """Height of the power law beside noise of that sigma."""
+    power = fit(data, noise=sigma**2, slope=2.0).power
+    # Where all is noise, keep the mean and what varies as slowly as the frame.
+    return max(power, sigma**2 * corner_of(view.frame) ** 2)
 
 
 def _frame(
-    seen: Look, bright: np.ndarray, view: View, sigma: float, power: float
+    seen: Look, bright: np.ndarray, view: View, sigma: float, power: float, many: float
 ) -> tuple[float, float]:
     """Degrees of freedom and rms gradient of the whole frame, in units of the picture's scale."""
     corner = corner_of(view.frame)
@@ -343,7 +374,7 @@ def _frame(
         theta = _shape(seen.flat, bright, view, noise, power)
         own = math.sqrt(grid.steepness(signal_power(theta, corner, view.plan.grid, seen.flat)))
         gradient = min(max(own, gradient / BELOW), gradient * ABOVE)
-    ratio = bright / (bright + (sigma**2 / power) * grid.base)
+    ratio = bright / (bright + (sigma**2 / (many * power)) * grid.base)
     dof = float(np.vdot(ratio, grid.whole)) / float(grid.whole.sum(dtype=float))
     return dof, gradient
 

@@ -3,9 +3,10 @@ r"""The weight of a prior without tuning: closed rules in what `deconv.evidence`
 A rule ``lam = c sigma^q (sigma/g)^a df^b`` is a regression of the weight that gives the best mean
 squared error, on the noise sigma, the sharp picture's rms gradient g and the fraction df of degrees
 of freedom that the data determine. q makes the weight scale with the image: 1 for total variation,
-2 − p for a power p of the gradient. Photographs gave the constants of two axes, which serve one
-axis too; synthetic cells, bars and a nucleus those of three, where l0_gradient was not
-tried. ``python -m benchmarks.weights`` fits them and prints what is lost against the best weight.
+2 − p for a power p of the gradient. Where a few lamps hold nearly all of the gradient, g is that of
+the rest. Photographs gave the constants of two axes, which serve one axis too; synthetic cells,
+bars and a nucleus those of three, where l0_gradient was not tried. ``python -m benchmarks.weights``
+fits them and prints what is lost against the best weight.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Rule(NamedTuple):
 
     def weight(self, found: Evidence) -> np.ndarray:
         """The weight for each leading index of the evidence."""
-        ratio = found.sigma / np.maximum(found.gradient, np.finfo(float).tiny)
+        ratio = found.sigma / np.maximum(found.slope, np.finfo(float).tiny)
         lam: np.ndarray = self.c * found.sigma**self.q * ratio**self.a * found.dof**self.b
         return lam
 

@@ -90,6 +90,7 @@ class Problem:
             self.found,
             sigma=rms(self.found.sigma),
             gradient=rms(self.found.gradient),
+            typical=rms(self.found.slope),
             dof=np.mean(self.found.dof),
         )
         return replace(self, found=found, scale=np.mean(self.scale))

@@ -22,6 +22,7 @@ from deconv.arrays import (
 from deconv.fft import frequencies, parseval_weights
 from deconv.operators import Blur
 from deconv.spectrum import signal_power
+from deconv.whittle import LOWEST
 
 __all__ = ["RULES", "SPECTRA", "checked_noise", "noise_to_signal", "signal_to_noise", "with_noise"]
 
@@ -29,6 +30,9 @@ SPECTRA = ("fitted", "power-law", "constant", "laplacian")
 RULES = ("likelihood", "gcv", "sure")
 # A frequency is as good as suppressed at this ratio; below rounding it would divide by nothing.
 MOST_RATIO = 1e6
+# Frequencies below LOWEST cycles per frame are too few to be fitted, and hold little noise: they
+# count as known at least this well, or a scene as smooth as the frame would be taken for none.
+MOST_SLOW = 1e-3
 
 
 def noise_to_signal(
@@ -62,7 +66,12 @@ def noise_to_signal(
     else:
         scale = _found(A, y, spectrum, shape, weight, noise)
     column = _column(scale, A)
-    return [column * term for term in shape]
+    terms = [column * term for term in shape]
+    # A given weight is the user's; the terms are joined only where it matters.
+    found = spectrum == "power-law" and not isinstance(weight, float)
+    if found and float(np.max(scale)) * (LOWEST / min(A.shape)) ** 2 > MOST_SLOW:
+        return [_slow_kept(A, sum(terms[1:], terms[0]))]
+    return terms
 
 
 def signal_to_noise(A: Blur, ratio: Array) -> tuple[np.ndarray, np.ndarray]:
@@ -114,6 +123,8 @@ def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:
     f0 = float(np.ravel(seen.f0)[0])
     xp = namespace(A.psf)
     ratio = signal_power(theta, f0, A.domain, A.psf, exponent=-1.0)
+    if not isinstance(weight, float):
+        ratio = _slow_kept(A, ratio)
     ratio = _with_frame(A, y, ratio, seen.sigma)
     least = float(xp.finfo(ratio.dtype).eps) ** 2
     # The mean is no matter of spectra: it is kept, however little else there is.
@@ -128,6 +139,17 @@ def _fitted(A: Blur, y: Array, weight: float | str | None, noise: Any) -> Array:
     elif weight == "sure":
         ratio = ratio * _column(evidence.sure(**look, sigma=seen.sigma, base=ratio), A)
     return ratio
+
+
+def _slow_kept(A: Blur, ratio: Array) -> Array:
+    """`ratio`, at most `MOST_SLOW` for waves that are too slow for the spectrum to be fitted."""
+    xp = namespace(A.psf)
+
+    def kept(r: Array, *f: Array) -> Array:
+        cycles = sum((n * a) ** 2 for n, a in zip(A.shape, f, strict=True))
+        return xp.where(cycles < LOWEST**2, xp.clip(r, None, MOST_SLOW), r)
+
+    return elementwise(kept, ratio, *frequencies(A.domain, A.psf), out=ratio)
 
 
 def _found(

@@ -67,7 +67,8 @@ def tv(
         the image's own spectrum (`deconv.prior_weight`); "sure" refines that by the unbiased risk
         of the prediction, at the cost of about a dozen solves (`deconv.sure`).
     sigma : float or array (C,), optional
-        Standard deviation of the noise in image units, at least 0; estimated when None.
+        Standard deviation of the noise in image units, at least 0; estimated when None. Where the
+        image surely shows more, of noise or of what its psf cannot explain, that counts.
     gain : float or "auto", optional
         Image units per photon where light is counted: the noise's variance is then ``sigma^2 +
         gain * light``, and pixels weigh less the brighter they are. "auto" finds gain and sigma

@@ -68,7 +68,9 @@ def wiener(
         Sums to 1, centre at ``size // 2``. With a `channel_axis` it may have one psf per channel.
     noise : float or array (C,), optional
         Standard deviation of the noise in image units; estimated when None. Where pixels are
-        unobserved, estimates below about 1e-4 of the contrast count as that.
+        unobserved, estimates below about 1e-4 of the contrast count as that. One that is plainly
+        less than the image shows does not count where the spectrum is found from the image: what
+        is noise would be taken for scene. One that is too large leaves blur.
     spectrum : {"fitted", "power-law", "constant", "laplacian"} or callable or array
         Shape of R over frequency. "fitted" has the slope and the directions of the image's own
         spectrum (`deconv.spectrum`); the others are ``f0^2 + |f|^2``, 1, and the squared Laplacian

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import scipy.signal
-from helpers import LIBRARIES, colour_picture, get, psnr, put, scene_and_blurred
+from helpers import LIBRARIES, colour_picture, get, picture, psnr, put, scene_and_blurred
 
 import deconv
 from deconv import evidence, psf
@@ -132,6 +132,63 @@ def test_the_automatic_weight_is_near_the_best_one(name, kind):
     )
     automatic = psnr(sharp, solver(blurred, kernel, **options))
     assert automatic > best - (0.7 if kind == "volume" else 0.5)
+
+
+STREAK = psf.motion(15, 30)
+
+
+def night(clip):
+    """A dark periodic scene with lamps, as a screen shows it, and the noisy blurred picture."""
+    scene = 0.25 * picture("camera", 128)
+    for row, column in np.random.default_rng(3).integers(10, 118, (8, 2)):
+        scene[row : row + 3, column : column + 3] = 8
+    A = deconv.Blur(STREAK, scene.shape, boundary="periodic")
+    blurred = A(scene) + np.random.default_rng(2).normal(0, 0.005, scene.shape)
+    return np.minimum(scene, 1), np.minimum(blurred, 1 if clip else np.inf)
+
+
+def shown(sharp, restored):
+    return psnr(sharp, np.minimum(restored, 1))
+
+
+def test_lamps_in_the_dark_do_not_let_the_noise_through():
+    sharp, blurred = night(clip=False)
+    best = max(
+        shown(sharp, deconv.tv(blurred, STREAK, boundary="periodic", lam=lam))
+        for lam in np.geomspace(1e-5, 1e-2, 10)
+    )
+    for sigma in (None, 0.005):
+        found = deconv.tv(blurred, STREAK, boundary="periodic", sigma=sigma)
+        assert shown(sharp, found) > best - 3
+
+
+@pytest.mark.parametrize("clip", [False, True])
+@pytest.mark.parametrize("solver", [deconv.tv, deconv.hyper_laplacian])
+def test_the_true_sigma_is_hardly_worse_than_the_estimate(solver, clip):
+    # Clipped lamps taken at their word do not fit the blur: that they are no noise helps nobody.
+    sharp, blurred = night(clip)
+    estimated, told = (
+        shown(sharp, solver(blurred, STREAK, boundary="periodic", sigma=sigma))
+        for sigma in (None, 0.005)
+    )
+    assert told > estimated - 1.5
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour"])
+def test_a_sigma_four_times_too_small_is_hardly_worse_than_none(kind):
+    sharp, blurred, kernel = observed(kind)
+    options = {"channel_axis": -1} if kind == "colour" else {}
+    automatic = psnr(sharp, deconv.tv(blurred, kernel, **options))
+    assert psnr(sharp, deconv.tv(blurred, kernel, sigma=0.005, **options)) > automatic - 0.3
+
+
+def test_a_slow_wave_is_freed_of_its_noise():
+    x = np.arange(128)
+    wave = np.tile(0.5 + 0.3 * np.sin(2 * np.pi * x / 128), (128, 1))
+    blurred = wave + np.random.default_rng(0).normal(0, 0.01, wave.shape)
+    for solver in (deconv.tv, deconv.hyper_laplacian):
+        found = solver(blurred, psf.gaussian(1.5), boundary="periodic")
+        assert psnr(wave, found) > psnr(wave, blurred) + 1
 
 
 # --- Stein's unbiased risk -----------------------------------------------------------------------

@@ -237,6 +237,29 @@ def test_a_given_noise_replaces_the_estimate(spectrum):
     assert detail == sorted(detail, reverse=True)
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+@pytest.mark.parametrize("spectrum", ["fitted", "power-law"])
+def test_a_noise_told_too_small_does_not_pass_for_scene(spectrum, boundary):
+    sharp, blurred = observed(boundary)
+    found = psnr(sharp, wiener(blurred, KERNEL, boundary=boundary, spectrum=spectrum))
+    for told in (0.0025, 0.005):
+        low = wiener(blurred, KERNEL, boundary=boundary, spectrum=spectrum, noise=told)
+        assert psnr(sharp, low) > found - 0.5
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "periodic"])
+@pytest.mark.parametrize("spectrum", ["fitted", "power-law"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_scene_as_smooth_as_the_frame_is_no_noise(axis, spectrum, boundary):
+    x = np.arange(96) / 96
+    wave = np.tile(0.5 + 0.3 * np.sin(2 * np.pi * x + 0.3), (128, 1))
+    wave = wave if axis else wave.T
+    blurred = wave + 0.01 * np.random.default_rng(0).normal(size=wave.shape)
+    for noise in (None, 0.01):
+        found = wiener(blurred, KERNEL, boundary=boundary, spectrum=spectrum, noise=noise)
+        assert psnr(wave, found) > 32
+
+
 def test_a_larger_weight_smooths_more():
     for spectrum in SPECTRA:
         detail = [

@@ -138,6 +138,6 @@ def _weight(
     )
     rule = tv_rule(2, len(image)) if method == "tv" else hyper_laplacian_rule(2 / 3, 2)
     # A channel without edges, which has a large weight of its own, must not flatten the others.
-    gradient = np.sqrt(np.mean(found.gradient**2))
-    found = replace(found, sigma=np.mean(found.sigma), gradient=gradient, dof=np.mean(found.dof))
+    typical = np.sqrt(np.mean(found.slope**2))
+    found = replace(found, sigma=np.mean(found.sigma), typical=typical, dof=np.mean(found.dof))
     return float(rule.weight(found))
