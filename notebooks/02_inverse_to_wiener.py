@@ -309,7 +309,7 @@ print(f"rms error elsewhere:                  {np.sqrt(np.mean(error[~edge] ** 2
 #
 # **1. A wrong noise level.** Use the law of section 3 with a noise that is 4 times too small and 4
 # times too large. Which error is worse? Then let `deconv.wiener` find the spectrum under the same
-# wrong noise. Why does one of the two go so wrong?
+# wrong noise. Why does one of the two cost it nothing?
 #
 # <details><summary>Solution</summary>
 #
@@ -321,9 +321,11 @@ print(f"rms error elsewhere:                  {np.sqrt(np.mean(error[~edge] ** 2
 # ```
 #
 # Too small a level lets noise through and costs more than too large a level, which leaves blur.
-# With the spectrum fitted again it is a disaster: noise that is not accounted for has to be scene,
-# and at frequencies that the blur damps a hundredfold it has to be a scene of ten thousandfold
-# power. Where the noise is doubtful, err to the larger side, or leave it to be estimated.
+# To fit a spectrum beside too small a noise would be a disaster: what is not accounted for has to
+# be scene, and at frequencies that the blur damps a hundredfold a scene of ten thousandfold power.
+# `deconv.wiener` therefore looks at the dark frequencies first, and does not believe a noise that
+# is plainly less than what is there. That it is more, the picture cannot disprove. Where the noise
+# is doubtful, leave it to be estimated.
 # </details>
 #
 # **2. The residual as a judge.** Morozov's discrepancy principle (1966) chooses the $m$ at which

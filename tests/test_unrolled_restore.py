@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: E402
 
 from deconv.operators import Blur, StridedBlur  # noqa: E402
 from unrolled.hqs import HQSNet  # noqa: E402
+from unrolled.planes import HEADROOM  # noqa: E402
 from unrolled.unet import ResUNet  # noqa: E402
 
 KERNEL = psf.gaussian(1.2)
@@ -97,6 +98,26 @@ def test_black_beyond_the_frame_in_colour(colours):
     assert error[edge].mean() < 0.6 * np.abs(image - sharp).mean(0)[edge].mean()
 
 
+class Light(Smooth):
+    """A prior that knows nothing below black, as one that was trained on photographs."""
+
+    def forward(self, x, sigma):
+        return x.clamp(min=0)
+
+
+@pytest.mark.parametrize("boundary", ["unknown", "periodic"])
+def test_what_is_darker_than_all_that_was_observed(boundary):
+    # Thin ink on bright paper: blurred, it is as dark nowhere.
+    sharp = np.full((48, 48), 0.9)
+    sharp[:, 8:44:9] = 0.45
+    A = Blur(psf.gaussian(0.8), (48, 48), boundary="periodic")
+    image = A(sharp) + 0.001 * np.random.default_rng(0).normal(size=sharp.shape)
+    options = {"sigma": 0.001, "boundary": boundary}
+    restored = network(Light, iterations=5).restore(image, A.psf, **options)
+    assert image.min() > sharp.min() + 0.05
+    assert restored[8:-8, 8:-8].min() < image.min() - 0.1 * np.ptp(image)
+
+
 def test_below_black():
     options = {"boundary": "zero", "sigma": 0.01}
     close(NET.restore(-BLURRED, KERNEL, **options), -NET.restore(BLURRED, KERNEL, **options))
@@ -141,7 +162,7 @@ def test_colours_as_mean_and_differences():
     net.prior.register_forward_hook(lambda _, inputs, output: seen.append(inputs[1].min()))
     net.restore(COLOUR, KERNEL, sigma=0.03, channel_axis=-1, saturation=None)
     last = [float(noise) for noise in seen[2::3]]
-    span = np.ptp(COLOUR) - 0.12
+    span = (1 + HEADROOM) * (np.ptp(COLOUR) - 0.12)
     expected = [0.03 / span * weight for weight in (3**-0.5, 2**-0.5, 0.375**0.5)]
     np.testing.assert_allclose(last, expected, rtol=1e-4)
     # A grey picture is one in colour too; its differences are nothing.

@@ -123,16 +123,14 @@ def _observed(
             channel_axis=channel_axis,
         )
         seen, clipped = problem.seen, problem.fidelity.clipped
-        noise = np.asarray(problem.found.sigma, float)
+        found = problem.found.sigma
     else:
         if saturation is not None:
             raise ValueError(f"saturation={saturation!r} with stride={stride}; expected None")
         seen = _strided(image, psf, weights, stride, boundary, channel_axis)
-        noise = (
-            _noise_of(seen)
-            if sigma is None
-            else checked_noise(sigma, tuple(seen.y.shape[:-2]), "sigma")
-        )
+        found = _noise_of(seen) if sigma is None else None
+    # A solver's weight goes by what the picture shows, too; networks take what they are told.
+    noise = found if sigma is None else checked_noise(sigma, tuple(seen.y.shape[:-2]), "sigma")
     A = seen.A
     if A.ndim != 2:
         raise ValueError(f"psf has {A.ndim} spatial axes; expected 2: the network knows pictures")
