@@ -90,7 +90,9 @@ def test_the_iterations_by_numpys_operators(setting, dtype):
             z = filled_solve(
                 B, observed, float(alpha[i, k]), x, momentum=tuple(momentum[k]), clipped=limit
             )
-            x = z - (beta[i, k] + unseen[k] * hidden) * (z - 0.5)
+            below = max(0.0, -z.min())
+            lifted = z + below
+            x = lifted - (beta[i, k] + unseen[k] * hidden) * (lifted - 0.5) - below
         tolerance = LOOSE.get(setting, 1e-10 if dtype == torch.float64 else 1e-5)
         np.testing.assert_allclose(found[i, 0], x, rtol=0, atol=tolerance * np.ptp(x))
 
@@ -101,7 +103,7 @@ def test_usrnets_closed_form_by_numpys_fft(stride):
     rng = np.random.default_rng(0)
     shape, kernel = (8, 6), random_psf(rng, (5, 4))
     y = rng.random(shape)
-    options = {"schedule": False, "coverage": False, "steps": 1, "residual": False}
+    options = {"schedule": False, "coverage": False, "steps": 1, "residual": False, "lifted": False}
     net = small(Known(), **options).double()
     assert net.momentum is None and net.unseen is None
     A = StridedBlur(torch.tensor(kernel[None, None]), shape, stride, boundary="periodic")
@@ -233,6 +235,31 @@ def test_the_prior_is_told_what_was_not_seen():
     assert hidden.max() > 0.99 and hidden.min() < 0.7
     net.unseen = None
     torch.testing.assert_close(net(y, A, sigma, clipped), blind)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("options", [{}, {"tile": 8}, {"ensemble": True}])
+def test_the_prior_sees_nothing_below_black(options):
+    A = Blur(torch.tensor(random_psf(np.random.default_rng(0), (5, 4)))[None, None], (20, 18))
+    ink = torch.full((2, 1, *A.domain), 0.6, dtype=A.psf.dtype)
+    ink[0, ..., ::6], ink[1, ..., ::6] = -0.3, 0.3  # the first is darker than black
+    sigma = torch.tensor([0.01, 0.01], dtype=A.psf.dtype)
+    darkest = {}
+    for lifted in (False, True):
+        net, seen = small(Known(), lifted=lifted).to(A.psf.dtype), []
+        net.prior.register_forward_hook(lambda _, inputs, output, seen=seen: seen.append(inputs[0]))
+        x = net(A(ink), A, sigma, **options)
+        darkest[lifted] = min(float(z.min()) for z in seen)
+        # What is added is taken off again: the prior moves all values towards 0.5 a little.
+        assert (A.crop(x) - A.crop(ink)).abs().mean() < 0.15
+    assert darkest[False] < -0.1 and darkest[True] > -1e-6
+
+
+@torch.no_grad()
+def test_pictures_above_black_are_not_lifted():
+    y, A, sigma, clipped = observation("unknown")
+    net, other = small(Known()).double(), small(Known(), lifted=False).double()
+    torch.testing.assert_close(net(5 + y, A, sigma), other(5 + y, A, sigma), rtol=0, atol=0)
 
 
 # --- alpha, beta and sizes ------------------------------------------------------------------------

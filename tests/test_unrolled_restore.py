@@ -13,7 +13,6 @@ import torch.nn.functional as F  # noqa: E402
 
 from deconv.operators import Blur, StridedBlur  # noqa: E402
 from unrolled.hqs import HQSNet  # noqa: E402
-from unrolled.planes import HEADROOM  # noqa: E402
 from unrolled.unet import ResUNet  # noqa: E402
 
 KERNEL = psf.gaussian(1.2)
@@ -162,7 +161,7 @@ def test_colours_as_mean_and_differences():
     net.prior.register_forward_hook(lambda _, inputs, output: seen.append(inputs[1].min()))
     net.restore(COLOUR, KERNEL, sigma=0.03, channel_axis=-1, saturation=None)
     last = [float(noise) for noise in seen[2::3]]
-    span = (1 + HEADROOM) * (np.ptp(COLOUR) - 0.12)
+    span = np.ptp(COLOUR) - 0.12
     expected = [0.03 / span * weight for weight in (3**-0.5, 2**-0.5, 0.375**0.5)]
     np.testing.assert_allclose(last, expected, rtol=1e-4)
     # A grey picture is one in colour too; its differences are nothing.

@@ -56,6 +56,10 @@ class HQSConfig:
         the plain outputs of USRNet.
     coverage : bool
         Whether the prior is told, by its noise map, where the picture was not observed.
+    lifted : bool
+        Whether the prior sees pictures that reach below black lifted until they do not. It has no
+        biases and bears any brightness, but what it was trained on ended at black; offset and range
+        are those of the observation, and blur has taken contrast from that.
 
     References
     ----------
@@ -79,6 +83,7 @@ class HQSConfig:
     hidden: int = 32
     schedule: bool = True
     coverage: bool = True
+    lifted: bool = True
 
 
 PRESETS = {
@@ -92,6 +97,7 @@ PRESETS = {
         hidden=64,
         schedule=False,
         coverage=False,
+        lifted=False,
     ),
 }
 
@@ -260,6 +266,8 @@ class HQSNet(nn.Module):
                 noise = beta[:, k, None, None, None]
                 if hidden is not None:
                     noise = noise + self.unseen[k] * hidden
+                below = _below_black(z) if self.config.lifted else None
+                z = z if below is None else z + below
                 with torch.autocast(kind, **mixed):
                     if ensemble:
                         x = self.prior.ensembled(z, noise, tile)
@@ -267,6 +275,7 @@ class HQSNet(nn.Module):
                         x = self.prior(z, noise)
                     else:
                         x = self.prior.tiled(z, noise, tile)
+                x = x if below is None else x - below
                 if tell is not None and tell(k + 1, x):
                     break
         return x
@@ -360,3 +369,8 @@ def _coverage(A: Any, clipped: Tensor | None) -> Tensor:
         A = A.reweighted(seen if A.weights is None else seen * A.weights)
     coverage: Tensor = A.coverage
     return coverage.amin(dim=-3, keepdim=True) if coverage.ndim > 2 else coverage
+
+
+def _below_black(z: Tensor) -> Tensor:
+    """How far each picture reaches below 0, (N, 1, 1, 1)."""
+    return (-z.amin((-3, -2, -1), keepdim=True)).clamp(min=0)

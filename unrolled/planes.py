@@ -18,9 +18,6 @@ COLOURS = ("opponent", "separate")
 # Mean and differences of three colours on [0, 1]: orthogonal rows keep white noise independent.
 OPPONENT = np.array([[1 / 3, 1 / 3, 1 / 3], [0.5, 0.0, -0.5], [0.25, -0.5, 0.25]])
 MIDDLE = np.array([0.0, 0.5, 0.5])
-# Blur takes contrast away: what is sharp goes below all that was observed, by so much of its range.
-# Priors without biases bear any brightness and nothing below black.
-HEADROOM = 0.15
 
 
 def unit_range(values: Any, sigma: float) -> tuple[float, float]:
@@ -147,6 +144,4 @@ def _opponent(colours: Planes, pedestal: bool) -> list[Row]:
 def _range(planes: Planes, pedestal: bool) -> tuple[float, float]:
     """Offset and unit; where black is beyond the frame, black is no pedestal to take off."""
     offset, unit = planes.range()
-    if not pedestal:
-        return 0.0, max(abs(offset), abs(offset + unit))
-    return offset - HEADROOM * unit, (1 + HEADROOM) * unit
+    return (offset, unit) if pedestal else (0.0, max(abs(offset), abs(offset + unit)))
