@@ -92,7 +92,8 @@ hidden = 1 - A.coverage
 steps = []
 for k in range(net.config.iterations):
     z = filled_solve(A, y, alpha[:, k], x, momentum=net.momentum[k])
-    x = net.prior(z, beta[:, k, None, None, None] + net.unseen[k] * hidden)
+    below = (-z.min() - 2 * beta[:, k]).clamp(min=0)
+    x = net.prior(z + below, beta[:, k, None, None, None] + net.unseen[k] * hidden) - below
     steps.append((z, x))
 
 whole = net(y, A, level)
@@ -101,7 +102,10 @@ print(f"largest difference from net(y, A, sigma): {float((x - whole).abs().max()
 # %% [markdown]
 # These lines are the whole network. What is published assumes a periodic picture; here
 # `filled_solve` replaces what was not observed by what the current estimate predicts, so that the
-# closed form holds for a real frame (notebook 05).
+# closed form holds for a real frame (notebook 05). And the prior sees nothing `below` black but
+# noise: blur takes contrast away, so the sharp picture is darker in places than anything that was
+# observed, and photographs, which the prior learned from, end at black. Without biases it bears any
+# brightness.
 #
 # ## Iteration by iteration
 

@@ -57,9 +57,9 @@ class HQSConfig:
     coverage : bool
         Whether the prior is told, by its noise map, where the picture was not observed.
     lifted : bool
-        Whether the prior sees pictures that reach below black lifted until they do not. It has no
-        biases and bears any brightness, but what it was trained on ended at black; offset and range
-        are those of the observation, and blur has taken contrast from that.
+        Whether pictures that reach below black, by more than noise, are lifted for the prior. It
+        has no biases and bears any brightness, but what it was trained on ended at black; offset
+        and range are those of the observation, and blur has taken contrast from that.
 
     References
     ----------
@@ -85,6 +85,9 @@ class HQSConfig:
     coverage: bool = True
     lifted: bool = True
 
+
+# Standard deviations of the noise that a denoiser expects below black, where a picture is black.
+IN_NOISE = 2
 
 PRESETS = {
     "tiny": HQSConfig(),
@@ -266,7 +269,7 @@ class HQSNet(nn.Module):
                 noise = beta[:, k, None, None, None]
                 if hidden is not None:
                     noise = noise + self.unseen[k] * hidden
-                below = _below_black(z) if self.config.lifted else None
+                below = _below_black(z, beta[:, k]) if self.config.lifted else None
                 z = z if below is None else z + below
                 with torch.autocast(kind, **mixed):
                     if ensemble:
@@ -371,6 +374,7 @@ def _coverage(A: Any, clipped: Tensor | None) -> Tensor:
     return coverage.amin(dim=-3, keepdim=True) if coverage.ndim > 2 else coverage
 
 
-def _below_black(z: Tensor) -> Tensor:
-    """How far each picture reaches below 0, (N, 1, 1, 1)."""
-    return (-z.amin((-3, -2, -1), keepdim=True)).clamp(min=0)
+def _below_black(z: Tensor, noise: Tensor) -> Tensor:
+    """How far each picture reaches below 0, beyond what its noise (N,) explains; (N, 1, 1, 1)."""
+    darkest = z.amin((-3, -2, -1), keepdim=True)
+    return (-darkest - IN_NOISE * noise[:, None, None, None]).clamp(min=0)
