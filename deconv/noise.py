@@ -98,7 +98,7 @@ class Gain:
     --------
     >>> import numpy as np
     >>> from deconv import noise
-    >>> steps = np.kron(np.linspace(100, 2000, 64).reshape(8, 8), np.ones((32, 32)))
+    >>> steps = np.kron(np.linspace(100, 2000, 64).reshape(8, 8), np.ones((64, 64)))
     >>> camera = noise.estimate_gain(noise.simulate(steps, gain=2.0, sigma=5.0, rng=0))
     >>> abs(camera.gain - 2) < 0.1
     True
