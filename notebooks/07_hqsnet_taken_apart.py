@@ -289,9 +289,9 @@ for name, picture in loops.items():
 #     print(factor, round(psnr(sharp, told, data_range=1), 2))
 # ```
 #
-# Half the level costs next to nothing and twice the level a decibel; four times off in either
-# direction costs about three. Too low: small $\alpha$ and $\beta$, the data step amplifies noise
-# and the prior lets it pass. Too high: both are large and the result is smooth.
+# Half the level costs less than half a decibel and twice the level one; four times the level costs
+# about three, a quarter more than five. Too low: small $\alpha$ and $\beta$, the data step
+# amplifies noise and the prior lets it pass. Too high: both are large and the result is smooth.
 # </details>
 #
 # **3. The exact data step.** `A.prox(x, y, alpha)` solves the data step to a tolerance, where
@@ -306,7 +306,8 @@ for name, picture in loops.items():
 #     near = filled_solve(A, y, alpha[:, k], x, momentum=net.momentum[k])
 #     z = A.prox(x, y, alpha[:, k], tol=1e-5)
 #     print(k + 1, f"rms difference {float((near - z).square().mean().sqrt()):.1e}")
-#     x = net.prior(z, beta[:, k, None, None, None] + net.unseen[k] * hidden)
+#     below = (-z.min() - 2 * beta[:, k]).clamp(min=0)
+#     x = net.prior(z + below, beta[:, k, None, None, None] + net.unseen[k] * hidden) - below
 # print(round(score(x), 2), "against", round(score(whole), 2))
 # ```
 #
